@@ -1,0 +1,164 @@
+#pragma once
+
+// The embedded governor: composition root of graph, process, wire and blob store.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/errors.h"
+#include "base/ids.h"
+#include "blob/store.h"
+#include "graph/core.h"
+#include "graph/records.h"
+#include "wire/messages.h"
+
+namespace rain {
+
+/// What a submitted task carries beyond the graph (immutable after submit), and what its result
+/// said (written once, before the state becomes terminal). Tasks without any of it have no annex.
+struct TaskAnnex : graph::Annex {
+  std::string name;
+  tasklib::wire::RawValue config;
+  tasklib::wire::UserAttributes user;
+  std::vector<std::string> input_labels;  // empty, or parallel to the task's inputs
+  tasklib::wire::TaskInfo info;           // of the result
+};
+
+/// The same for an object.
+struct ObjectAnnex : graph::Annex {
+  std::string label, content_type;
+  tasklib::wire::DataType data_type = tasklib::wire::DataType::blob;
+  tasklib::wire::UserAttributes user;
+  tasklib::wire::ObjectInfo info;  // of the result; size is always set on finished objects
+};
+
+/// Bytes of a finished object or an upload, for the client. Keeps them alive; any thread may drop
+/// the last copy.
+struct DataView {
+  std::shared_ptr<const void> keep_alive;
+  tasklib::base::ByteView bytes;
+};
+
+/// A program that offers the tasks of one executor type.
+struct ExecutorSpec {
+  std::string name;
+  std::vector<std::string> argv;
+  std::vector<std::string> env;  // "NAME=value", added to the governor's own environment
+  tasklib::base::Duration start_deadline = std::chrono::seconds(30);
+};
+
+struct GovernorOptions {
+  std::vector<ExecutorSpec> executors;
+  std::uint32_t cpus = 1;
+  std::uint64_t memory_bytes = 0;    // budget of the blob store; 0: blob::default_budget_bytes()
+  std::string launcher_program;      // path
+  std::string run_directory_parent;  // a private 0700 directory is made in it
+};
+
+/// One line of the report (`make demo` prints it): a task that ended while recording was on.
+struct TaskReport {
+  tasklib::base::TaskId id;
+  std::string task_type, executor_type, name;
+  graph::TaskState state;
+  std::uint32_t executor = 0;
+  std::int32_t pid = 0;
+  double start_seconds = 0, run_seconds = 0;  // start: since the governor began
+  std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;
+};
+
+/// Thrown on use after close(), in a forked child, or with an unknown executor type.
+class UsageError : public tasklib::base::Error {
+ public:
+  using Error::Error;
+};
+
+/// Starts executors when tasks need them, runs the tasks it is given, owns the blob store.
+///
+/// Thread-safe: every public method may be called from any thread, none needs the GIL, and no
+/// user code runs inside. Whoever waits drives the loop (loop_token.h). All descriptors, processes
+/// and files are gone after close().
+class Governor {
+ public:
+  enum class Wait { done, timed_out, interrupted };
+
+  explicit Governor(GovernorOptions options);
+  ~Governor();
+  Governor(const Governor&) = delete;
+  Governor& operator=(const Governor&) = delete;
+
+  /// Interns "executor/method". Throws UsageError: no "/", executor not registered (names the
+  /// registered ones and the nearest).
+  struct Method {
+    graph::TypeIndex type;
+    std::uint32_t method;
+  };
+  Method intern_method(const std::string& task_type);
+  const std::string& task_type(std::uint32_t method) const;  // valid as long as the governor
+
+  graph::SessionRef new_session(std::string name, graph::OnError on_error);
+  /// Throws graph::InvalidGraph, UsageError (closed).
+  void submit(const graph::SessionRef& session, std::vector<graph::TaskRef> tasks,
+              std::vector<graph::ObjectRef> objects);
+  void close_session(const graph::SessionRef& session);
+  void cancel(std::vector<graph::TaskRef> tasks);
+  void unkeep(std::vector<graph::ObjectRef> objects);
+
+  /// Blocks until all tasks are terminal and all objects finished or removed (wait), one of them
+  /// is (wait_some), the session has no unfinished task or has failed (wait_session).
+  /// wait and wait_session return early when the session of an item has failed or closed.
+  /// `interrupted`: a signal came (the caller looks at it and calls again); comes at least every
+  /// 100 ms while waiting.
+  Wait wait(const std::vector<graph::TaskRef>& tasks, const std::vector<graph::ObjectRef>& objects,
+            std::optional<tasklib::base::TimePoint> deadline);
+  Wait wait_some(const std::vector<graph::TaskRef>& tasks,
+                 const std::vector<graph::ObjectRef>& objects,
+                 std::optional<tasklib::base::TimePoint> deadline);
+  Wait wait_session(const graph::SessionRef& session,
+                    std::optional<tasklib::base::TimePoint> deadline);
+
+  /// For asyncio: `eventfd` is written once each task is terminal (at once if it is already).
+  /// The governor keeps its own duplicate.
+  void notify(const graph::TaskRef& task, int eventfd);
+
+  /// Bytes for a constant object. Below the inline limit they are copied into memory, above it
+  /// into shared memory, once. Throws StoreFull.
+  std::shared_ptr<graph::ObjectData> put(tasklib::base::ByteView bytes);
+  /// Room of `size_bytes` to fill in place, then seal: for blobs that are made by writing.
+  struct Upload {
+    std::shared_ptr<graph::ObjectData> data;
+    unsigned char* bytes;
+  };
+  Upload allocate(std::uint64_t size_bytes);
+  /// The bytes of a finished object; nothing when it is not finished (or removed).
+  std::optional<DataView> view(const graph::ObjectRef& object);
+
+  /// Why the task or session did not finish; null when it did or still may.
+  graph::FailurePtr failure(const graph::TaskRef& task);
+  graph::FailurePtr failure(const graph::SessionRef& session);
+
+  void record_reports(bool on);
+  std::vector<TaskReport> take_reports();
+  tasklib::blob::Store::Usage store_usage();
+  std::vector<std::int32_t> executor_pids();
+  std::string run_directory() const;
+
+  /// Ends everything and waits for it. Idempotent.
+  void close();
+  bool closed() const;
+  /// Called in a forked child (pthread_atfork): closes descriptors, leaks the rest; every later
+  /// call throws UsageError "create a new Client".
+  void abandon_after_fork() noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rain

@@ -1,0 +1,141 @@
+#pragma once
+
+// The scheduling core: pure functions over a graph. Events in, commands out; no clock, socket,
+// process, log or blob byte in here. Time is a parameter.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "graph/records.h"
+
+namespace rain::graph {
+
+// ---- commands: what the caller must do. In order. ------------------------------------------
+
+/// Start a process of this type; answer with on_executor_ready or on_executor_lost.
+struct SpawnExecutor {
+  ExecutorId executor;
+  TypeIndex type;
+};
+/// Send the call. The task is in state assigned; task->sequence is set.
+struct SendCall {
+  ExecutorId executor;
+  TaskRef task;
+};
+/// Try to take a call back that was sent and may not have begun. Answer with on_retracted or
+/// on_retract_refused, at once or later.
+struct Retract {
+  ExecutorId executor;
+  TaskRef task;
+};
+/// Ask the executor to stop a call that has begun. The Core sets itself a deadline (next_tick).
+struct RequestCancel {
+  ExecutorId executor;
+  TaskRef task;
+};
+/// Kill the process. on_executor_lost follows when it is gone.
+struct KillExecutor {
+  ExecutorId executor;
+};
+/// Nobody needs the data any more: the object is `removed` and its `data` was moved in here.
+struct DropData {
+  ObjectRef object;
+  std::shared_ptr<ObjectData> data;
+};
+/// The event seam: every change of a task's state, for waiters, logs, progress and reports.
+struct TaskChanged {
+  TaskRef task;
+  TaskState from, to;
+  TimePoint when;
+};
+/// A session's on_error="fail" struck. Once per session.
+struct SessionFailed {
+  SessionRef session;
+};
+
+using Command = std::variant<SpawnExecutor, SendCall, Retract, RequestCancel, KillExecutor,
+                             DropData, TaskChanged, SessionFailed>;
+
+/// What the Core needs to know of an executor process that has registered.
+struct ExecutorTraits {
+  std::uint32_t threads = 1;        // calls it runs at the same time
+  std::uint32_t max_in_flight = 1;  // 1: cbor-1, no queueing ahead
+};
+
+/// Rejected by submit; nothing was submitted. what() names the task or object and the remedy.
+class InvalidGraph : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Owned by the Governor. Thread: token holder.
+class Core {
+ public:
+  struct Options {
+    std::uint32_t cpus = 1;                 // tasks at work at once use at most this many
+    std::uint8_t crash_limit = 3;           // innocent calls are repeated this often
+    std::uint8_t spawn_failures_limit = 3;  // in a row; then every ready task of the type fails
+    Duration queue_ahead{1'000'000};        // work to queue on one executor (measured)
+    Duration cancel_grace{100'000'000};     // between RequestCancel and KillExecutor
+    bool check_invariants = false;          // walk them after every event (debug builds)
+  };
+
+  explicit Core(Options options);
+  ~Core();
+
+  // Events. Each may add commands.
+
+  /// Validates all drafts, then freezes all: cycles, inputs of another or a failed or closed
+  /// session, inputs that are removed or still drafts outside this submit, cpus above the
+  /// limit. Objects without producer must have `data`. Throws InvalidGraph, and nothing changed.
+  void on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
+                 std::vector<ObjectRef> objects, TimePoint now);
+  void on_executor_ready(ExecutorId executor, ExecutorTraits traits, TimePoint now);
+  /// `outputs` parallel to task->outputs.
+  void on_task_done(ExecutorId executor, TaskRecord& task,
+                    std::vector<std::shared_ptr<ObjectData>> outputs, Duration run_time,
+                    TimePoint now);
+  void on_task_failed(ExecutorId executor, TaskRecord& task, FailurePtr failure, Duration run_time,
+                      TimePoint now);
+  /// The executor did not run it or stopped it, as asked.
+  void on_task_cancelled(ExecutorId executor, TaskRecord& task, TimePoint now);
+  void on_retracted(ExecutorId executor, TaskRecord& task, TimePoint now);
+  void on_retract_refused(ExecutorId executor, TaskRecord& task, TimePoint now);
+  /// The process is gone. `begun`: its calls that had begun; they fail with `cause` (or are
+  /// cancelled, if that was asked). The others are sent again, at most crash_limit times.
+  /// Never registered: one ready task of its type fails with `cause`, see spawn_failures_limit.
+  void on_executor_lost(ExecutorId executor, const FailurePtr& cause,
+                        const std::vector<TaskRecord*>& begun, TimePoint now);
+  /// Cancels tasks (and, with on_error "continue", what depends on them becomes aborted; with
+  /// "fail" they become cancelled too). Terminal tasks are left alone. The session stays alive.
+  void on_cancel(const std::vector<TaskRef>& tasks, TimePoint now);
+  /// All its tasks end (cancelled), all its data go.
+  void on_close_session(const SessionRef& session, TimePoint now);
+  void on_unkeep(ObjectRecord& object, TimePoint now);
+  /// Everything ends with `cause` (the launcher died).
+  void on_all_lost(const FailurePtr& cause, TimePoint now);
+  void on_tick(TimePoint now);
+
+  // Results.
+
+  /// The commands since the last call.
+  std::vector<Command> take_commands();
+  /// When on_tick should be called, if ever.
+  std::optional<TimePoint> next_tick() const;
+  /// True while some executor is starting or some call is out.
+  bool busy() const;
+  std::uint32_t busy_executors() const;
+  /// Throws std::logic_error naming the violated invariant.
+  void check_invariants() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace rain::graph

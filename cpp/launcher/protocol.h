@@ -1,0 +1,48 @@
+#pragma once
+
+// What the governor's launcher client and the launcher say to each other: datagrams over one
+// AF_UNIX SOCK_SEQPACKET pair, host byte order (both are always built together).
+//
+//   request  = Request header, then (spawn) the strings: argv, env, cwd, stdout, stderr paths,
+//              each NUL-terminated, counted in the header
+//   report   = Report
+//
+// A spawn request of more than kMaxRequestBytes is refused by the client side.
+
+#include <cstdint>
+
+namespace rain::launcher {
+
+constexpr std::uint32_t kProtocolVersion = 1;
+constexpr std::uint32_t kMaxRequestBytes = 192 * 1024;
+
+enum class RequestKind : std::uint32_t {
+  spawn = 1,
+  kill = 2,  // SIGKILL the process group and everything the process left behind
+};
+
+struct Request {
+  RequestKind kind;
+  std::uint32_t key;         // chosen by the client, names the process in reports
+  std::uint32_t argv_count;  // spawn
+  std::uint32_t env_count;   // spawn: the whole environment
+};
+
+enum class ReportKind : std::uint32_t {
+  started = 1,       // pid is set
+  spawn_failed = 2,  // error_number is set
+  exited = 3,        // wait_status and usage are set; its descendants are gone too
+};
+
+struct Report {
+  ReportKind kind;
+  std::uint32_t key;
+  std::int32_t pid;
+  std::int32_t error_number;
+  std::int32_t wait_status;
+  std::uint32_t reserved;
+  std::uint64_t peak_rss_bytes;
+  std::uint64_t run_time_ns;
+};
+
+}  // namespace rain::launcher

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/ids.h"
+#include "base/unique_fd.h"
+#include "wire/messages.h"
+
+namespace tasklib::blob {
+
+/// One shared-memory object (memfd, nameless), mapped whole for as long as this lives. Sealed
+/// against shrinking and growing, so that a mapped page can't vanish (no SIGBUS). Shared by
+/// std::shared_ptr: views keep the mapping alive; nothing is ever unmapped under a view.
+/// Thread-safe (immutable after construction).
+class Region {
+ public:
+  enum class Access { read_only, read_write };
+
+  /// Makes a new region of `size_bytes` (governor). The memory is not populated yet.
+  /// Throws SystemError.
+  static std::shared_ptr<Region> create(base::RegionId id, std::uint64_t size_bytes);
+  /// Maps a received one. Throws SystemError; ProtocolError when the descriptor is no memfd of
+  /// exactly that size with both seals (a peer's mistake).
+  static std::shared_ptr<Region> map(base::RegionId id, std::uint64_t size_bytes, base::UniqueFd fd,
+                                     Access access);
+  ~Region();
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+
+  base::RegionId id() const { return id_; }
+  std::uint64_t size_bytes() const { return size_bytes_; }
+  unsigned char* data() const { return data_; }
+  Access access() const { return access_; }
+
+  /// The bytes of `ref`. The one bounds-checked way from an offset to a pointer.
+  /// Throws ProtocolError when `ref` names another region or leaves this one.
+  unsigned char* at(const wire::BlobRef& ref) const;
+
+  /// New descriptors to send. Requires: made by create().
+  base::UniqueFd open_read_only() const;
+  base::UniqueFd open_read_write() const;
+
+ private:
+  Region(base::RegionId id, std::uint64_t size_bytes, base::UniqueFd fd, unsigned char* data,
+         Access access);
+
+  const base::RegionId id_;
+  const std::uint64_t size_bytes_;
+  const base::UniqueFd fd_;  // none when mapped from a received descriptor
+  unsigned char* const data_;
+  const Access access_;
+};
+
+}  // namespace tasklib::blob

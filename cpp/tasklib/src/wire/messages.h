@@ -1,0 +1,225 @@
+#pragma once
+
+// What governor and executor say to each other, as plain values: the only place where the two
+// sides meet. docs/protocol.md has the grammar; codec.h turns these into bytes and back.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+
+namespace tasklib::wire {
+
+enum class Protocol : std::uint8_t { cbor1 = 1, cbor2 = 2 };
+
+/// One CBOR item, already encoded and checked to be JSON-like (null, bool, int, float, text,
+/// array, map with text keys; reference 1.3). Empty: absent.
+using RawValue = std::string;
+using UserAttributes = std::vector<std::pair<std::string, RawValue>>;
+
+enum class DataType : std::uint8_t { blob, directory };
+
+/// Reference 2.2. `inputs[i].label` is empty when there is none.
+struct TaskInput {
+  base::DataObjectId id;
+  std::string label;
+};
+struct TaskSpec {
+  base::TaskId id;
+  std::vector<TaskInput> inputs;
+  std::vector<base::DataObjectId> outputs;
+  std::string task_type;  ///< "executor/method"
+  RawValue config;
+  std::uint32_t cpus = 1;
+  std::string name;
+  UserAttributes user;
+};
+
+/// Reference 2.3. `duration` in seconds.
+struct TaskInfo {
+  std::string error, debug, governor, start_time;
+  std::optional<float> duration;
+  UserAttributes user;
+};
+
+/// Reference 2.4.
+struct ObjectSpec {
+  base::DataObjectId id;
+  std::string label, content_type;
+  DataType data_type = DataType::blob;
+  UserAttributes user;
+};
+
+/// Reference 2.5.
+struct ObjectInfo {
+  std::optional<std::uint64_t> size;
+  std::string content_type, error, debug;
+  UserAttributes user;
+};
+
+/// Where a blob lies: `size_bytes` bytes from `offset_bytes` of a region. Offsets cross
+/// processes, pointers never. cbor-2 only.
+struct BlobRef {
+  base::RegionId region;
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t size_bytes = 0;
+
+  friend bool operator==(const BlobRef& a, const BlobRef& b) {
+    return a.region == b.region && a.offset_bytes == b.offset_bytes && a.size_bytes == b.size_bytes;
+  }
+};
+
+/// Data in the message itself. The view is valid as long as the frame it was decoded from; to
+/// encode, as long as the encode call.
+struct Memory {
+  base::ByteView bytes;
+};
+struct Path {
+  std::string path;
+};
+/// The data of another object, in a result: of an input of the same task.
+struct OtherObject {
+  base::DataObjectId id;
+};
+/// cbor-1: the executor has it in its cache.
+struct Cached {};
+
+/// monostate: no location.
+using Location = std::variant<std::monostate, Memory, Path, OtherObject, Cached, BlobRef>;
+
+struct ObjectIn {
+  ObjectSpec spec;
+  std::optional<ObjectInfo> info;
+  Location location;
+  bool cache_hint = false;
+};
+
+struct ObjectOut {
+  ObjectInfo info;
+  Location location;
+  bool cache_hint = false;
+};
+
+// ---- executor -> governor -------------------------------------------------------------------
+
+/// First frame of every connection.
+struct Register {
+  std::string protocol;  ///< "cbor-1" or "cbor-2"
+  std::int32_t executor_id = 0;
+  std::string executor_type;
+  // cbor-2 only
+  std::uint32_t threads = 1;          ///< calls that the process runs at the same time
+  std::vector<std::string> features;  ///< kFeatureBoard, …; unknown ones are ignored
+  std::string tasklib_version;        ///< for messages about mismatches
+};
+
+struct Result {
+  base::TaskId task;
+  bool success = false;
+  TaskInfo info;
+  std::vector<ObjectOut> outputs;
+  std::vector<base::DataObjectId> cached_objects;  ///< cbor-1 only
+  // cbor-2 only
+  std::uint32_t sequence = 0;       ///< the call's
+  bool cancelled = false;           ///< not run, or stopped, because the governor asked
+  std::uint64_t duration_ns = 0;    ///< of the handler alone
+  std::uint64_t copied_bytes = 0;   ///< blob bytes that the executor copied for this task
+  std::vector<std::uint32_t> held;  ///< indices of region inputs still viewed after the call
+};
+
+/// cbor-2. Blobs (inputs of earlier calls, named in `held`) that the process no longer views.
+struct Released {
+  std::vector<BlobRef> blobs;
+};
+
+/// cbor-2. Asks for a region with a free extent of at least `size_bytes`; answered by Region
+/// (access write) or LeaseRefused with the same `request`.
+struct LeaseRequest {
+  std::uint32_t request = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+/// cbor-2. Gives leases back; what was sealed in them stays.
+struct LeaseReturned {
+  std::vector<base::RegionId> regions;
+};
+
+// ---- governor -> executor -------------------------------------------------------------------
+
+/// cbor-2: answer to Register. Carries the call board's descriptor (blob/board.h) when the
+/// executor announced kFeatureBoard.
+struct Welcome {
+  std::uint32_t credit = 1;              ///< calls that may be in flight
+  std::uint64_t inline_limit_bytes = 0;  ///< blobs of at least this size go through regions
+  bool board = false;                    ///< a descriptor follows
+};
+
+struct Call {
+  TaskSpec spec;
+  std::vector<ObjectIn> inputs;   ///< same order and multiplicity as spec.inputs
+  std::vector<ObjectIn> outputs;  ///< as spec.outputs; no info, no location
+  std::uint32_t sequence = 0;     ///< cbor-2: counts the calls of this connection from 1, wraps
+};
+
+/// cbor-1.
+struct DropCached {
+  std::vector<base::DataObjectId> objects;
+};
+
+struct Extent {
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t size_bytes = 0;
+  friend bool operator==(const Extent& a, const Extent& b) {
+    return a.offset_bytes == b.offset_bytes && a.size_bytes == b.size_bytes;
+  }
+};
+
+/// cbor-2. A region; its descriptor travels with the frame. `writable`: this is a lease, and the
+/// process may allocate in `free` (everything else holds other people's blobs). A region comes
+/// before the first call that names it.
+struct Region {
+  base::RegionId id;
+  std::uint64_t size_bytes = 0;
+  bool writable = false;
+  std::uint32_t request = 0;  ///< of the LeaseRequest that it answers; 0: none
+  std::vector<Extent> free;
+};
+
+/// cbor-2: the store is full. `message` is for the user.
+struct LeaseRefused {
+  std::uint32_t request = 0;
+  std::string message;
+};
+
+/// cbor-2. Extents of a leased region that nobody views any more: the lease holder may reuse them.
+struct Freed {
+  base::RegionId region;
+  std::vector<Extent> extents;
+};
+
+/// cbor-2. The governor forgets a region; the process unmaps it once it views none of it.
+struct RegionDropped {
+  base::RegionId id;
+};
+
+/// cbor-2. Stop this call if it can be stopped; answered by a Result, `cancelled` or not.
+struct Cancel {
+  base::TaskId task;
+  std::uint32_t sequence = 0;
+};
+
+/// cbor-2. Finish: no further calls come. The process exits 0 after this.
+struct Shutdown {};
+
+using ToGovernor = std::variant<Register, Result, Released, LeaseRequest, LeaseReturned>;
+using ToExecutor = std::variant<Call, DropCached, Welcome, Region, LeaseRefused, Freed,
+                                RegionDropped, Cancel, Shutdown>;
+
+constexpr const char* kFeatureBoard = "board";
+
+}  // namespace tasklib::wire
