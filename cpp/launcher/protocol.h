@@ -7,7 +7,8 @@
 //              each NUL-terminated, counted in the header
 //   report   = Report
 //
-// A spawn request of more than kMaxRequestBytes is refused by the client side.
+// A spawn request of more than kMaxRequestBytes is refused by the client side. The launcher is
+// started as `rain-launcher VERSION SOCKET_FD CLIENT_PIDFD RUN_DIRECTORY`.
 
 #include <cstdint>
 
@@ -30,8 +31,21 @@ struct Request {
 
 enum class ReportKind : std::uint32_t {
   started = 1,       // pid is set
-  spawn_failed = 2,  // error_number is set
+  spawn_failed = 2,  // error_number and failed_step are set
   exited = 3,        // wait_status and usage are set; its descendants are gone too
+  ready = 4,         // first of all: pid is the inner launcher's; for LauncherClient alone
+};
+
+/// Which step of a spawn failed with error_number.
+enum class SpawnStep : std::uint32_t {
+  none = 0,
+  request = 1,            // malformed, or the key is in use
+  process = 2,            // no process could be made
+  working_directory = 3,  // could not be entered
+  standard_input = 4,     // /dev/null
+  standard_output = 5,    // the log could not be created
+  standard_error = 6,
+  execute = 7,  // the program was not found or could not be executed
 };
 
 struct Report {
@@ -40,7 +54,7 @@ struct Report {
   std::int32_t pid;
   std::int32_t error_number;
   std::int32_t wait_status;
-  std::uint32_t reserved;
+  SpawnStep failed_step;
   std::uint64_t peak_rss_bytes;
   std::uint64_t run_time_ns;
 };
