@@ -1,0 +1,256 @@
+#include "process/executor_session.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/errors.h"
+#include "base/syscall.h"
+#include "wire/codec.h"
+
+namespace rain::process {
+
+using tasklib::base::checked;
+using tasklib::base::ProtocolError;
+using tasklib::base::UniqueFd;
+using tasklib::blob::CallBoard;
+using tasklib::wire::Connection;
+using tasklib::wire::Protocol;
+
+namespace {
+
+UniqueFd listen_at(const std::string& path) {
+  UniqueFd fd(checked("socket", path, [] {
+    return ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  }));
+  // sun_path has 107 usable bytes; a longer path is bound through its directory's descriptor.
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  UniqueFd directory;
+  std::string name = path;
+  if (path.size() >= sizeof address.sun_path) {
+    const std::string parent = path.substr(0, path.rfind('/'));
+    directory = UniqueFd(checked(
+        "open", parent, [&] { return ::open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC); }));
+    name = "/proc/self/fd/" + std::to_string(directory.get()) + path.substr(parent.size());
+  }
+  std::memcpy(address.sun_path, name.c_str(), name.size() + 1);
+  checked("bind", path, [&] {
+    return ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  });
+  checked("listen", path, [&] { return ::listen(fd.get(), 8); });
+  return fd;
+}
+
+}  // namespace
+
+ExecutorSession::ExecutorSession(graph::ExecutorId id, graph::TypeIndex type, std::string type_name,
+                                 std::string directory, std::string socket_path)
+    : id(id),
+      type(type),
+      type_name(std::move(type_name)),
+      directory(std::move(directory)),
+      socket_path(std::move(socket_path)),
+      listener_(listen_at(this->socket_path)) {}
+
+int ExecutorSession::fd() const { return connection_ ? connection_->fd() : listener_.get(); }
+
+bool ExecutorSession::accept(Listener& listener) {
+  while (true) {
+    UniqueFd socket(tasklib::base::retry_interrupted(
+        [&] { return ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC); }));
+    if (!socket) return false;
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+        peer.uid != ::geteuid()) {
+      listener.on_warning("turned away a connection of user " + std::to_string(peer.uid) +
+                          " to the socket of executor '" + type_name + "'");
+      continue;
+    }
+    peer_pid_ = peer.pid;
+    connection_.emplace(std::move(socket));
+    listener_.reset();
+    ::unlink(socket_path.c_str());
+    return true;
+  }
+}
+
+ExecutorSession::Peer ExecutorSession::receive(Listener& listener) {
+  // A few reads at most, so that one talkative executor can't keep the loop.
+  for (int reads = 0; reads < 4; ++reads) {
+    const auto io = connection_->receive();
+    if (io == Connection::Io::would_block) return Peer::open;
+    while (auto frame = connection_->next_frame()) on_frame(*frame, listener);
+    if (io == Connection::Io::closed) {
+      if (connection_->mid_frame()) throw ProtocolError("closed in the middle of a frame");
+      return Peer::gone;
+    }
+    if (in_flight_count_ == 0) return Peer::open;  // nothing more is expected soon
+  }
+  return Peer::open;
+}
+
+ExecutorSession::Peer ExecutorSession::flush() {
+  dirty = false;
+  if (!connection_) return Peer::open;
+  return connection_->send() == Connection::Io::closed ? Peer::gone : Peer::open;
+}
+
+void ExecutorSession::on_frame(tasklib::base::ByteView payload, Listener& listener) {
+  auto message = tasklib::wire::decode_to_governor(payload, protocol_);
+  if (auto* result = std::get_if<tasklib::wire::Result>(&message)) {
+    if (!registered_) throw ProtocolError("Not registered by first message");
+    deliver_result(*result, listener);
+  } else if (auto* reg = std::get_if<tasklib::wire::Register>(&message)) {
+    if (registered_) throw ProtocolError("registered twice");
+    check_registration(*reg, listener);
+    listener.on_registered(*this);
+  } else if (!registered_) {
+    throw ProtocolError("Not registered by first message");
+  } else if (auto* released = std::get_if<tasklib::wire::Released>(&message)) {
+    listener.on_released(*this, *released);
+  } else if (auto* request = std::get_if<tasklib::wire::LeaseRequest>(&message)) {
+    listener.on_lease_request(*this, *request);
+  } else if (auto* returned = std::get_if<tasklib::wire::LeaseReturned>(&message)) {
+    listener.on_lease_returned(*this, *returned);
+  }
+}
+
+void ExecutorSession::check_registration(const tasklib::wire::Register& message,
+                                         Listener& listener) {
+  // Order and texts: reference 1.4.
+  if (message.protocol == "cbor-2") {
+    protocol_ = Protocol::cbor2;
+  } else if (message.protocol == "cbor-1") {
+    protocol_ = Protocol::cbor1;
+  } else {
+    throw ProtocolError("registered with invalid protocol; expected = cbor-1 or cbor-2, got = " +
+                        message.protocol);
+  }
+  const auto own_id = static_cast<std::int64_t>(id.value);
+  if (message.executor_id != own_id) {
+    // The C++ library of Rain 0.4 sends the number of digits (quirk Q11). The socket is private
+    // to this process, so that the id says nothing that is not known.
+    const auto digits = static_cast<std::int64_t>(std::to_string(own_id).size());
+    if (protocol_ != Protocol::cbor1 || message.executor_id != digits) {
+      throw ProtocolError("registered with invalid id; expected = " + std::to_string(own_id) +
+                          ", got = " + std::to_string(message.executor_id));
+    }
+    listener.on_warning("executor '" + type_name + "' registered as id " + std::to_string(digits) +
+                        " instead of " + std::to_string(own_id) +
+                        ", as the C++ library of Rain 0.4 does; accepted. Rebuild it with this "
+                        "tasklib to be rid of this line");
+  }
+  if (message.executor_type != type_name) {
+    throw ProtocolError("registered with invalid type; expected = " + type_name +
+                        ", got = " + message.executor_type);
+  }
+  registered_ = true;
+  traits_ = {};
+  table_.resize(CallBoard::kSlots);
+  if (protocol_ == Protocol::cbor2) {
+    wants_board_ = std::find(message.features.begin(), message.features.end(),
+                             tasklib::wire::kFeatureBoard) != message.features.end();
+    traits_.threads = std::clamp<std::uint32_t>(message.threads, 1, CallBoard::kSlots);
+    // Without a board a queued call can't be taken back: queue none.
+    traits_.max_in_flight = wants_board_ ? CallBoard::kSlots : traits_.threads;
+  }
+}
+
+void ExecutorSession::send_welcome(std::uint64_t inline_limit_bytes) {
+  tasklib::wire::Welcome welcome;
+  welcome.credit = traits_.max_in_flight;
+  welcome.inline_limit_bytes = inline_limit_bytes;
+  welcome.board = wants_board_;
+  UniqueFd fd;
+  if (wants_board_) {
+    board_.emplace(CallBoard::create());
+    fd = board_->duplicate_fd();
+  }
+  send(welcome, std::move(fd));
+}
+
+void ExecutorSession::send_call(tasklib::wire::Call& call, InFlight flight) {
+  do {
+    ++last_sequence_;
+  } while (last_sequence_ == 0 || table_[last_sequence_ % CallBoard::kSlots].task);
+  call.sequence = last_sequence_;
+  tasklib::wire::encode_frame(connection_->out(), call, protocol_);
+  if (board_) board_->queue(last_sequence_);
+  flight.task->sequence = last_sequence_;
+  table_[last_sequence_ % CallBoard::kSlots] = std::move(flight);
+  ++in_flight_count_;
+  dirty = true;
+}
+
+void ExecutorSession::send(const tasklib::wire::ToExecutor& message, UniqueFd fd) {
+  if (!connection_) return;
+  if (fd) connection_->attach_fd(std::move(fd));
+  tasklib::wire::encode_frame(connection_->out(), message, protocol_);
+  dirty = true;
+}
+
+InFlight ExecutorSession::take(std::uint32_t sequence) {
+  InFlight& slot = table_[sequence % CallBoard::kSlots];
+  InFlight call = std::move(slot);
+  slot = InFlight{};
+  --in_flight_count_;
+  return call;
+}
+
+void ExecutorSession::deliver_result(tasklib::wire::Result& result, Listener& listener) {
+  std::uint32_t sequence = result.sequence;
+  if (protocol_ == Protocol::cbor1) {
+    if (in_flight_count_ == 0) throw ProtocolError("sent a result, but no call is running");
+    sequence = last_sequence_;
+  }
+  const InFlight& flight = table_[sequence % CallBoard::kSlots];
+  if (!flight.task || flight.task->sequence != sequence) {
+    throw ProtocolError("sent a result for call " + std::to_string(sequence) +
+                        ", which is not in flight");
+  }
+  if (result.task != flight.task->id) {
+    throw ProtocolError("sent a result for task " + result.task.to_string() + ", but task " +
+                        flight.task->id.to_string() + " was called");
+  }
+  ++calls_done;
+  listener.on_result(*this, take(sequence), result);
+}
+
+std::optional<InFlight> ExecutorSession::retract(std::uint32_t sequence) {
+  const InFlight& flight = table_[sequence % CallBoard::kSlots];
+  if (!board_ || !flight.task || flight.task->sequence != sequence) return {};
+  if (!board_->retract(sequence)) return {};
+  return take(sequence);
+}
+
+void ExecutorSession::request_cancel(std::uint32_t sequence) {
+  const InFlight& flight = table_[sequence % CallBoard::kSlots];
+  if (protocol_ == Protocol::cbor1 || !flight.task || flight.task->sequence != sequence) return;
+  if (board_) board_->request_cancel(sequence);
+  send(tasklib::wire::Cancel{flight.task->id, sequence});
+}
+
+std::vector<ExecutorSession::Lost> ExecutorSession::take_all() {
+  std::vector<Lost> lost;
+  for (auto& slot : table_) {
+    if (!slot.task) continue;
+    const std::uint32_t sequence = slot.task->sequence;
+    bool begun = true;
+    if (board_) {
+      const auto phase = board_->phase(sequence);
+      begun = phase == CallBoard::Phase::started || phase == CallBoard::Phase::cancel_requested;
+    }
+    lost.push_back({take(sequence), begun});
+  }
+  return lost;
+}
+
+}  // namespace rain::process

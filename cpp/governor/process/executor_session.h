@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/unique_fd.h"
+#include "blob/board.h"
+#include "graph/core.h"
+#include "graph/records.h"
+#include "wire/connection.h"
+#include "wire/messages.h"
+
+namespace rain::process {
+
+/// A call that was sent and not answered.
+struct InFlight {
+  graph::TaskRef task;
+  tasklib::base::TimePoint sent;
+  std::vector<tasklib::wire::BlobRef> views;  // parallel to the inputs; region 0: none counted
+};
+
+/// One executor process as the governor sees it: its socket, what it registered as, its calls in
+/// flight. Speaks both protocols; knows no store and no graph: what the executor says goes to a
+/// Listener. Owned by the Runtime, named by ExecutorId. Thread: token holder.
+class ExecutorSession {
+ public:
+  /// Hears what the executor says. May throw ProtocolError: the executor talked nonsense.
+  class Listener {
+   public:
+    virtual void on_registered(ExecutorSession& session) = 0;
+    /// `call` was taken off the table.
+    virtual void on_result(ExecutorSession& session, InFlight call,
+                           tasklib::wire::Result& result) = 0;
+    virtual void on_released(ExecutorSession& session, const tasklib::wire::Released& message) = 0;
+    virtual void on_lease_request(ExecutorSession& session,
+                                  const tasklib::wire::LeaseRequest& message) = 0;
+    virtual void on_lease_returned(ExecutorSession& session,
+                                   const tasklib::wire::LeaseReturned& message) = 0;
+    /// Something that deserves a line for the user and no more.
+    virtual void on_warning(const std::string& text) = 0;
+
+   protected:
+    ~Listener() = default;
+  };
+
+  enum class Peer { open, gone };
+
+  /// Starts listening at `socket_path`. Throws SystemError.
+  ExecutorSession(graph::ExecutorId id, graph::TypeIndex type, std::string type_name,
+                  std::string directory, std::string socket_path);
+
+  // Constant after construction.
+  const graph::ExecutorId id;
+  const graph::TypeIndex type;
+  const std::string type_name;
+  const std::string directory;  // the executor's own; a path output must lie in it
+  const std::string socket_path;
+
+  /// The descriptor to watch now: the listening socket, then the connection; -1 after the end.
+  int fd() const;
+  bool connected() const { return connection_.has_value(); }
+  bool registered() const { return registered_; }
+  tasklib::wire::Protocol protocol() const { return protocol_; }
+  const graph::ExecutorTraits& traits() const { return traits_; }
+  std::int32_t peer_pid() const { return peer_pid_; }
+
+  /// Accepts the one connection. False: nobody of this user was there (others are turned away).
+  bool accept(Listener& listener);
+  /// Reads what there is and hands it on, message by message. Throws ProtocolError.
+  Peer receive(Listener& listener);
+  /// Sends what is queued. `gone`: the peer closed.
+  Peer flush();
+  bool wants_to_write() const { return connection_ && connection_->has_output(); }
+
+  /// Answers the registration (cbor-2).
+  void send_welcome(std::uint64_t inline_limit_bytes);
+  /// Queues the call and enters it in the table; sets call.sequence. The views in `flight` are
+  /// already counted. Throws ProtocolError when the call is too large for a frame.
+  void send_call(tasklib::wire::Call& call, InFlight flight);
+  /// Queues another message; `fd` travels with it.
+  void send(const tasklib::wire::ToExecutor& message, tasklib::base::UniqueFd fd = {});
+
+  /// True: the call was taken back, and off the table.
+  std::optional<InFlight> retract(std::uint32_t sequence);
+  void request_cancel(std::uint32_t sequence);
+  /// Takes every call off the table; `begun` tells for each whether it had begun and not ended.
+  struct Lost {
+    InFlight call;
+    bool begun;
+  };
+  std::vector<Lost> take_all();
+  std::uint32_t in_flight() const { return in_flight_count_; }
+
+  // For the Runtime's own use.
+  bool dirty = false;                                // output was queued since the last flush
+  bool write_armed = false;                          // epoll watches for writing
+  tasklib::base::TimePoint started;                  // when the spawn was asked for
+  std::optional<tasklib::base::TimePoint> deadline;  // to register, or to die
+  std::string trouble;  // why it is being killed, when that is our doing
+  bool kill_sent = false, exited = false;
+  std::int32_t pid = 0;
+  std::uint64_t calls_done = 0;
+  std::vector<tasklib::wire::BlobRef> held;                // views that outlived their call
+  std::unordered_set<tasklib::base::DataObjectId> cached;  // cbor-1: reported as cached
+
+ private:
+  void on_frame(tasklib::base::ByteView payload, Listener& listener);
+  void check_registration(const tasklib::wire::Register& message, Listener& listener);
+  void deliver_result(tasklib::wire::Result& result, Listener& listener);
+  InFlight take(std::uint32_t sequence);
+
+  tasklib::base::UniqueFd listener_;
+  std::optional<tasklib::wire::Connection> connection_;
+  std::optional<tasklib::blob::CallBoard> board_;
+  tasklib::wire::Protocol protocol_ = tasklib::wire::Protocol::cbor2;  // until registered
+  graph::ExecutorTraits traits_;
+  std::int32_t peer_pid_ = 0;
+  bool registered_ = false, wants_board_ = false;
+  std::uint32_t last_sequence_ = 0, in_flight_count_ = 0;
+  std::vector<InFlight> table_;  // by sequence % CallBoard::kSlots; task null: free
+};
+
+}  // namespace rain::process
