@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "annex.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/errors.h"
@@ -20,24 +21,6 @@
 #include "wire/messages.h"
 
 namespace rain {
-
-/// What a submitted task carries beyond the graph (immutable after submit), and what its result
-/// said (written once, before the state becomes terminal). Tasks without any of it have no annex.
-struct TaskAnnex : graph::Annex {
-  std::string name;
-  tasklib::wire::RawValue config;
-  tasklib::wire::UserAttributes user;
-  std::vector<std::string> input_labels;  // empty, or parallel to the task's inputs
-  tasklib::wire::TaskInfo info;           // of the result
-};
-
-/// The same for an object.
-struct ObjectAnnex : graph::Annex {
-  std::string label, content_type;
-  tasklib::wire::DataType data_type = tasklib::wire::DataType::blob;
-  tasklib::wire::UserAttributes user;
-  tasklib::wire::ObjectInfo info;  // of the result; size is always set on finished objects
-};
 
 /// Bytes of a finished object or an upload, for the client. Keeps them alive; any thread may drop
 /// the last copy.
@@ -143,6 +126,8 @@ class Governor {
   graph::FailurePtr failure(const graph::TaskRef& task);
   graph::FailurePtr failure(const graph::SessionRef& session);
 
+  /// Lines that deserve the user's attention and are no errors, since the last call.
+  std::vector<std::string> take_warnings();
   void record_reports(bool on);
   std::vector<TaskReport> take_reports();
   tasklib::blob::Store::Usage store_usage();

@@ -72,6 +72,9 @@ struct ObjectRecord : RefCounted<ObjectRecord> {
   TaskRecord* producer = nullptr;    // not owned; null for constants and once the task is freed
   std::unique_ptr<Annex> annex;
 
+  // Written once by the Governor before `state` becomes finished; readable after loading that.
+  std::unique_ptr<Annex> result;
+
   std::atomic<ObjectState> state{ObjectState::draft};
   std::atomic<bool> kept{false};  // written by the client before submit, then under the token
 
@@ -91,6 +94,9 @@ struct TaskRecord : RefCounted<TaskRecord> {
   std::vector<ObjectRef> inputs;  // with multiplicity
   std::vector<ObjectRef> outputs;
   std::unique_ptr<Annex> annex;  // may be null
+
+  // Written once by the Governor before `state` becomes terminal; readable after loading that.
+  std::unique_ptr<Annex> result;
 
   std::atomic<TaskState> state{TaskState::draft};
 
