@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/ids.h"
 #include "blob/extents.h"
@@ -23,24 +23,34 @@ class Arena {
     unsigned char* data;  // 64-byte aligned, size_bytes long
   };
 
+  /// Throws ProtocolError, and adds nothing: a lease that is held already, or extents that are
+  /// unaligned, overlap or leave the region.
   void add_lease(std::shared_ptr<Region> region, const std::vector<wire::Extent>& free);
-  /// Nothing: no lease has room; ask the governor for one.
+  /// Nothing: no lease has room; ask the governor for one. 0 bytes take no room, but a lease.
   std::optional<Allocation> allocate(std::uint64_t size_bytes);
-  /// An allocation that was not sealed, or that the governor declared free.
-  /// Throws ProtocolError when that extent is not one of ours or is free already.
+  /// The blob is complete and its result goes out: from now on it is the governor's to free.
+  /// Throws ProtocolError when it was not allocated here, or was sealed or freed already.
+  void seal(const wire::BlobRef& ref);
+  /// An allocation that was not sealed, or an extent that the governor declared free. Throws
+  /// ProtocolError, and frees nothing, when that extent is not one of ours, is free already, or
+  /// is part of what is being written. (A Freed message that crossed our LeaseReturned names a
+  /// region that we no longer hold: the caller asks holds() first, and ignores it.)
   void free(const wire::BlobRef& ref);
-  /// Leases in which nothing is allocated (all that was is sealed or free), to be returned. They
-  /// are no longer ours.
+  /// Leases in which nothing is being written (all that was allocated is sealed or free), to be
+  /// returned. They are no longer ours; the process keeps them mapped until RegionDropped.
   std::vector<base::RegionId> give_up_idle_leases();
-  bool holds(base::RegionId region) const;
+  bool holds(base::RegionId region) const { return leases_.count(region) != 0; }
   std::uint64_t free_bytes() const;
 
  private:
   struct Leased {
     std::shared_ptr<Region> region;
     FreeExtents free;
-    std::uint32_t unsealed = 0;
+    std::map<std::uint64_t, std::uint64_t> unsealed;  // offset -> size_bytes of the blob, > 0
+    std::uint32_t unsealed_empty = 0;                 // blobs of 0 bytes
   };
+  Leased& leased(base::RegionId region);
+
   std::map<base::RegionId, Leased> leases_;
 };
 

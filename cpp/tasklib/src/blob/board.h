@@ -45,10 +45,11 @@ class CallBoard {
 
   // Governor.
   void queue(std::uint32_t sequence);
-  /// True: the executor will not run it. False: it has begun or is done.
+  /// True: the executor will not run it (also when asked again). False: it has begun or is done.
   bool retract(std::uint32_t sequence);
   /// Marks a started call; no effect on others.
   void request_cancel(std::uint32_t sequence);
+  /// `empty` when the slot is another call's.
   Phase phase(std::uint32_t sequence) const;
 
   // Executor.
@@ -59,8 +60,9 @@ class CallBoard {
 
  private:
   CallBoard(base::UniqueFd fd, std::atomic<std::uint64_t>* slots) noexcept;
+  bool change(std::uint32_t sequence, Phase from, Phase to);
 
-  base::UniqueFd fd_;
+  base::UniqueFd fd_;  // none when mapped from a received descriptor
   std::atomic<std::uint64_t>* slots_ = nullptr;
 };
 

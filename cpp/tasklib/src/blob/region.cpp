@@ -1,1 +1,74 @@
-// placeholder
+#include "blob/region.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <string>
+
+#include "base/errors.h"
+#include "base/syscall.h"
+#include "blob/memfd.h"
+
+namespace tasklib::blob {
+namespace {
+
+std::string name_of(base::RegionId id) { return "region " + std::to_string(id.value); }
+
+// A duplicate would share the mode of the one descriptor there is; opening it anew does not.
+base::UniqueFd reopen(const base::UniqueFd& fd, int mode) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd.get());
+  return base::UniqueFd(
+      base::checked("open", path, [&] { return ::open(path.c_str(), mode | O_CLOEXEC); }));
+}
+
+}  // namespace
+
+Region::Region(base::RegionId id, std::uint64_t size_bytes, base::UniqueFd fd, unsigned char* data,
+               Access access)
+    : id_(id), size_bytes_(size_bytes), fd_(std::move(fd)), data_(data), access_(access) {}
+
+Region::~Region() { ::munmap(data_, size_bytes_); }
+
+std::shared_ptr<Region> Region::create(base::RegionId id, std::uint64_t size_bytes) {
+  base::UniqueFd fd = make_memfd("rain-region", size_bytes);
+  unsigned char* data = map_memfd(fd, size_bytes, true, name_of(id));
+  return std::shared_ptr<Region>(
+      new Region(id, size_bytes, std::move(fd), data, Access::read_write));
+}
+
+std::shared_ptr<Region> Region::map(base::RegionId id, std::uint64_t size_bytes, base::UniqueFd fd,
+                                    Access access) {
+  if (size_bytes == 0) throw base::ProtocolError(name_of(id) + ": a region of 0 bytes");
+  check_memfd(fd, size_bytes, name_of(id));
+  unsigned char* data = map_memfd(fd, size_bytes, access == Access::read_write, name_of(id));
+  return std::shared_ptr<Region>(new Region(id, size_bytes, base::UniqueFd(), data, access));
+}
+
+unsigned char* Region::at(const wire::BlobRef& ref) const {
+  if (ref.region != id_)
+    throw base::ProtocolError("blob of " + name_of(ref.region) + " looked for in " + name_of(id_));
+  if (ref.size_bytes > size_bytes_ || ref.offset_bytes > size_bytes_ - ref.size_bytes)
+    throw base::ProtocolError("blob of " + std::to_string(ref.size_bytes) + " bytes at offset " +
+                              std::to_string(ref.offset_bytes) + " leaves " + name_of(id_) +
+                              " of " + std::to_string(size_bytes_) + " bytes");
+  return data_ + ref.offset_bytes;
+}
+
+base::UniqueFd Region::open_read_only() const { return reopen(fd_, O_RDONLY); }
+
+base::UniqueFd Region::open_read_write() const { return reopen(fd_, O_RDWR); }
+
+std::uint64_t Region::resident_bytes() const {
+  struct stat status;
+  base::checked("fstat", name_of(id_), [&] { return ::fstat(fd_.get(), &status); });
+  return static_cast<std::uint64_t>(status.st_blocks) * 512;
+}
+
+void Region::discard() noexcept {
+  // Best effort: if the kernel can't now, the pages go with the last mapping.
+  (void)::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                    static_cast<off_t>(size_bytes_));
+}
+
+}  // namespace tasklib::blob

@@ -18,7 +18,7 @@ class Region {
   enum class Access { read_only, read_write };
 
   /// Makes a new region of `size_bytes` (governor). The memory is not populated yet.
-  /// Throws SystemError.
+  /// Requires: size_bytes > 0. Throws SystemError.
   static std::shared_ptr<Region> create(base::RegionId id, std::uint64_t size_bytes);
   /// Maps a received one. Throws SystemError; ProtocolError when the descriptor is no memfd of
   /// exactly that size with both seals (a peer's mistake).
@@ -40,6 +40,12 @@ class Region {
   /// New descriptors to send. Requires: made by create().
   base::UniqueFd open_read_only() const;
   base::UniqueFd open_read_write() const;
+
+  /// Memory that its pages take up now. Requires: made by create().
+  std::uint64_t resident_bytes() const;
+  /// Gives its pages back at once, though others may still map it; whoever looks sees zeroes.
+  /// Requires: made by create(), and nobody views anything in it.
+  void discard() noexcept;
 
  private:
   Region(base::RegionId id, std::uint64_t size_bytes, base::UniqueFd fd, unsigned char* data,
