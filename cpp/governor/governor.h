@@ -18,6 +18,7 @@
 #include "blob/store.h"
 #include "graph/core.h"
 #include "graph/records.h"
+#include "options.h"
 #include "wire/messages.h"
 
 namespace rain {
@@ -27,33 +28,6 @@ namespace rain {
 struct DataView {
   std::shared_ptr<const void> keep_alive;
   tasklib::base::ByteView bytes;
-};
-
-/// A program that offers the tasks of one executor type.
-struct ExecutorSpec {
-  std::string name;
-  std::vector<std::string> argv;
-  std::vector<std::string> env;  // "NAME=value", added to the governor's own environment
-  tasklib::base::Duration start_deadline = std::chrono::seconds(30);
-};
-
-struct GovernorOptions {
-  std::vector<ExecutorSpec> executors;
-  std::uint32_t cpus = 1;
-  std::uint64_t memory_bytes = 0;    // budget of the blob store; 0: blob::default_budget_bytes()
-  std::string launcher_program;      // path
-  std::string run_directory_parent;  // a private 0700 directory is made in it
-};
-
-/// One line of the report (`make demo` prints it): a task that ended while recording was on.
-struct TaskReport {
-  tasklib::base::TaskId id;
-  std::string task_type, executor_type, name;
-  graph::TaskState state;
-  std::uint32_t executor = 0;
-  std::int32_t pid = 0;
-  double start_seconds = 0, run_seconds = 0;  // start: since the governor began
-  std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;
 };
 
 /// Thrown on use after close(), in a forked child, or with an unknown executor type.

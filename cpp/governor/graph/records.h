@@ -2,6 +2,11 @@
 
 // The records of tasks and data objects: made by the client as drafts, frozen by submit, moved
 // through their states by the Core. One allocation each; a million of them is an ordinary graph.
+//
+// Order of writes: the Core stores a state with release after everything that belongs to it. A
+// client thread that loads a terminal task state with acquire may read that task's failure,
+// run_time and *_bytes; one that sees `finished` may read its outputs' states, too. All else is the
+// token holder's (an object's `data` as well: it may be dropped at any moment).
 
 #include <atomic>
 #include <cstdint>
@@ -65,9 +70,17 @@ struct Annex {
   virtual ~Annex() = default;
 };
 
+/// Index of a record that is in no table.
+constexpr std::uint32_t kNoIndex = 0xffffffff;
+
 struct ObjectRecord : RefCounted<ObjectRecord> {
   // Immutable after submit.
   DataObjectId id;
+
+  std::atomic<ObjectState> state{ObjectState::draft};
+  std::atomic<bool> kept{false};  // written by the client before submit, then under the token
+
+  // Immutable after submit.
   SessionRecord* session = nullptr;  // outlives: kept alive by its records' owner, the Governor
   TaskRecord* producer = nullptr;    // not owned; null for constants and once the task is freed
   std::unique_ptr<Annex> annex;
@@ -75,42 +88,52 @@ struct ObjectRecord : RefCounted<ObjectRecord> {
   // Written once by the Governor before `state` becomes finished; readable after loading that.
   std::unique_ptr<Annex> result;
 
-  std::atomic<ObjectState> state{ObjectState::draft};
-  std::atomic<bool> kept{false};  // written by the client before submit, then under the token
-
   // Token holder.
-  std::shared_ptr<ObjectData> data;  // set while finished
-  std::uint32_t unfinished_consumers = 0;
-  std::vector<TaskRecord*> waiting_consumers;  // until finished
+  std::shared_ptr<ObjectData> data;            // set while finished
+  std::vector<TaskRecord*> waiting_consumers;  // until finished; with multiplicity
+  std::uint32_t unfinished_consumers = 0;      // inputs of live tasks; with multiplicity
+  std::uint32_t holding_index = kNoIndex;      // in session->holding; in a draft: submit's mark
+};
+
+/// What is known of the call of an assigned task (or of one that was cancelled while assigned).
+enum class CallState : std::uint8_t {
+  none,        // no call is out
+  sent,        // may have begun
+  retracting,  // Retract was asked
+  begun,       // Retract was refused
+  stopping,    // RequestCancel was asked
 };
 
 struct TaskRecord : RefCounted<TaskRecord> {
   // Immutable after submit.
   TaskId id;
-  SessionRecord* session = nullptr;
-  TypeIndex type = 0;
   std::uint32_t method = 0;  // interned "executor/method", as the Governor numbers them
-  std::uint32_t cpus = 1;
+  SessionRecord* session = nullptr;
   std::vector<ObjectRef> inputs;  // with multiplicity
   std::vector<ObjectRef> outputs;
-  std::unique_ptr<Annex> annex;  // may be null
-
-  // Written once by the Governor before `state` becomes terminal; readable after loading that.
-  std::unique_ptr<Annex> result;
+  std::unique_ptr<Annex> annex;   // may be null
+  std::unique_ptr<Annex> result;  // of the Governor, written once before a terminal state
+  std::uint32_t cpus = 1;
+  TypeIndex type = 0;
 
   std::atomic<TaskState> state{TaskState::draft};
 
   // Token holder.
+  std::uint8_t attempts = 0;            // calls that ended with the executor's death
   std::uint32_t unfinished_inputs = 0;  // waiting
-  std::uint32_t depth = 0;              // longest path from a source; deeper goes first
+  std::uint32_t depth = 0;              // longest path over unfinished tasks; deeper goes first
   ExecutorId executor;                  // assigned; kept afterwards for reports
   std::uint32_t sequence = 0;           // assigned: of the call
-  std::uint8_t attempts = 0;            // calls that ended with the executor's death
-  bool cancel_requested = false;        // assigned
+  bool cancel_requested = false;        // cancelled while assigned
   bool watched = false;                 // somebody wants to hear of the terminal state
-  FailurePtr failure;                   // failed, cancelled, aborted
-  Duration run_time{0};                 // of the handler, when finished or failed
-  std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;
+  CallState call = CallState::none;     // the Core's
+  std::uint32_t live_index = kNoIndex;  // in session->live; in a draft: submit's mark
+  std::uint32_t queued_ns = 0;          // while a call is out: the estimate it was sent with
+  TaskRecord* previous = nullptr;       // in the list of ready tasks, or of calls of an executor
+  TaskRecord* next = nullptr;
+  FailurePtr failure;      // failed, cancelled, aborted
+  Duration run_time{0};    // of the handler, when finished or failed
+  std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;  // the last: the Governor's
 
   ~TaskRecord() {
     for (auto& output : outputs) output->producer = nullptr;
@@ -131,6 +154,8 @@ struct SessionRecord {
   // Token holder.
   FailurePtr failure;         // the first one by event order (OnError::fail)
   std::vector<TaskRef> live;  // submitted and not terminal, unordered
+  std::vector<ObjectRef> holding;  // finished objects that still have data, unordered
+  bool entered = false;            // the Core knows it: had a submit, not closed since
 };
 
 }  // namespace rain::graph

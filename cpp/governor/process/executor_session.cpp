@@ -178,14 +178,12 @@ void ExecutorSession::send_welcome(std::uint64_t inline_limit_bytes) {
 }
 
 void ExecutorSession::send_call(tasklib::wire::Call& call, InFlight flight) {
-  do {
-    ++last_sequence_;
-  } while (last_sequence_ == 0 || table_[last_sequence_ % CallBoard::kSlots].task);
-  call.sequence = last_sequence_;
+  const std::uint32_t sequence = flight.task->sequence;
+  call.sequence = sequence;
   tasklib::wire::encode_frame(connection_->out(), call, protocol_);
-  if (board_) board_->queue(last_sequence_);
-  flight.task->sequence = last_sequence_;
-  table_[last_sequence_ % CallBoard::kSlots] = std::move(flight);
+  if (board_) board_->queue(sequence);
+  last_sequence_ = sequence;
+  table_[sequence % CallBoard::kSlots] = std::move(flight);
   ++in_flight_count_;
   dirty = true;
 }

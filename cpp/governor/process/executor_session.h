@@ -79,8 +79,9 @@ class ExecutorSession {
 
   /// Answers the registration (cbor-2).
   void send_welcome(std::uint64_t inline_limit_bytes);
-  /// Queues the call and enters it in the table; sets call.sequence. The views in `flight` are
-  /// already counted. Throws ProtocolError when the call is too large for a frame.
+  /// Queues the call and enters it in the table under the sequence that the Core gave the task.
+  /// The views in `flight` are already counted. Throws ProtocolError when the call is too large for
+  /// a frame.
   void send_call(tasklib::wire::Call& call, InFlight flight);
   /// Queues another message; `fd` travels with it.
   void send(const tasklib::wire::ToExecutor& message, tasklib::base::UniqueFd fd = {});
@@ -102,6 +103,7 @@ class ExecutorSession {
   tasklib::base::TimePoint started;                  // when the spawn was asked for
   std::optional<tasklib::base::TimePoint> deadline;  // to register, or to die
   std::string trouble;  // why it is being killed, when that is our doing
+  std::string stderr_path;
   bool kill_sent = false, exited = false;
   std::int32_t pid = 0;
   std::uint64_t calls_done = 0;

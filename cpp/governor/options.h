@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "graph/records.h"
+
+namespace rain {
+
+/// A program that offers the tasks of one executor type.
+struct ExecutorSpec {
+  std::string name;
+  std::vector<std::string> argv;
+  std::vector<std::string> env;  // "NAME=value", added to the governor's own environment
+  tasklib::base::Duration start_deadline = std::chrono::seconds(30);
+};
+
+struct GovernorOptions {
+  std::vector<ExecutorSpec> executors;
+  std::uint32_t cpus = 1;
+  std::uint64_t memory_bytes = 0;    // budget of the blob store; 0: blob::default_budget_bytes()
+  std::string launcher_program;      // path
+  std::string run_directory_parent;  // a private 0700 directory is made in it; empty: the default
+};
+
+/// One line of the report: a task that ended while recording was on.
+struct TaskReport {
+  tasklib::base::TaskId id;
+  std::string task_type, executor_type, name;
+  graph::TaskState state = graph::TaskState::draft;
+  std::uint32_t executor = 0;
+  std::int32_t pid = 0;
+  double start_seconds = 0, run_seconds = 0;  // start: since the governor began
+  std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;
+};
+
+}  // namespace rain

@@ -1,0 +1,164 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "annex.h"
+#include "base/unique_fd.h"
+#include "blob/arena.h"
+#include "blob/store.h"
+#include "graph/core.h"
+#include "object_data.h"
+#include "options.h"
+#include "process/executor_session.h"
+#include "process/launcher_client.h"
+
+namespace rain {
+
+/// Names of task types by number; the numbers are what records carry. Grows only. Thread-safe.
+class MethodTable {
+ public:
+  std::uint32_t intern(const std::string& task_type);
+  /// Valid as long as the table.
+  const std::string& name(std::uint32_t method) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, std::uint32_t> numbers_;
+  std::vector<std::unique_ptr<const std::string>> names_;
+};
+
+/// Everything that moves while tasks run: the Core, the store, the executors, the launcher and
+/// the epoll set that watches them. One iterate() waits for what happens, tells the Core, and
+/// does what it commands. Owned by the Governor. Thread: token holder, except wake().
+class Runtime final : private process::ExecutorSession::Listener {
+ public:
+  /// Blobs from this size on go through shared memory; smaller ones ride in the message.
+  static constexpr std::uint64_t kInlineLimitBytes = 64 * 1024;
+  /// cbor-1: data from this size on are sent as a path (reference 1.6).
+  static constexpr std::uint64_t kPathLimitBytes = 256 * 1024;
+
+  /// Makes the run directory and starts the launcher. Throws SystemError.
+  explicit Runtime(const GovernorOptions& options);
+  ~Runtime();
+
+  graph::Core& core() { return core_; }
+  tasklib::blob::Store& store() { return store_; }
+  MethodTable& methods() { return methods_; }
+  const std::string& run_directory() const { return run_directory_; }
+  /// Readable when iterate(0) would find something to do.
+  int epoll_fd() const { return epoll_.get(); }
+
+  /// Waits for events, at most `timeout_ms` (-1: without limit, 0: not at all), and handles them.
+  /// False: a signal came first.
+  bool iterate(int timeout_ms);
+  /// Carries out the Core's commands and sends what they queued. To be called after every event
+  /// that did not come through iterate().
+  void pump();
+  /// Ends a wait in iterate(). Thread-safe.
+  void wake();
+  /// True when polling is better than blocking: something is running, and a CPU is free for us.
+  bool should_poll() const { return core_.busy() && core_.busy_executors() < cpus_; }
+
+  /// Room for a blob of the client's own. Throws StoreFull.
+  std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes);
+  const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
+
+  /// Number of changes to a terminal state so far: waiters look at their condition when it moves.
+  std::uint64_t changes() const { return changes_; }
+  /// The eventfd is written when the task is terminal.
+  void watch(const graph::TaskRef& task, tasklib::base::UniqueFd eventfd);
+
+  void record_reports(bool on) { recording_ = on; }
+  std::vector<TaskReport> take_reports() { return std::exchange(reports_, {}); }
+  std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
+  std::vector<std::int32_t> executor_pids() const;
+
+  /// Asks idle executors to finish, waits a moment for them, kills the rest with the launcher.
+  void close();
+  void abandon_after_fork() noexcept;
+
+ private:
+  using Session = process::ExecutorSession;
+  using TimePoint = tasklib::base::TimePoint;
+
+  // Session's listener.
+  void on_registered(Session& session) override;
+  void on_result(Session& session, process::InFlight call, tasklib::wire::Result& result) override;
+  void on_released(Session& session, const tasklib::wire::Released& message) override;
+  void on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) override;
+  void on_lease_returned(Session& session, const tasklib::wire::LeaseReturned& message) override;
+  void on_warning(const std::string& text) override;
+
+  // Commands.
+  void spawn(const graph::SpawnExecutor& command);
+  void send_call(const graph::SendCall& command);
+  void retract(const graph::Retract& command);
+  void changed(const graph::TaskChanged& command);
+  void data_dropped(const graph::DropData& command);
+
+  // Events.
+  void on_launcher();
+  void on_launcher_gone();
+  void on_executor_event(tasklib::base::ExecutorId id, std::uint32_t events);
+  void read_from(Session& session);
+  void end_views(Session& session, const process::InFlight& call,
+                 const std::vector<std::uint32_t>& held);
+  std::shared_ptr<graph::ObjectData> take_output(Session& session, const graph::TaskRecord& task,
+                                                 const graph::ObjectRecord& object,
+                                                 tasklib::wire::ObjectOut& output,
+                                                 std::uint64_t& copied_bytes);
+  std::shared_ptr<graph::ObjectData> take_file(Session& session, const graph::ObjectRecord& object,
+                                               const std::string& path);
+  void fill_input(Session& session, tasklib::wire::ObjectIn& input,
+                  const graph::ObjectRecord& object, std::vector<tasklib::wire::BlobRef>& views);
+  const std::string& file_of(Data& data);
+
+  /// Ends a session that misbehaves; `trouble` is the reason for the user.
+  void put_down(Session& session, const std::string& trouble);
+  /// The process is gone: tells the Core, with a death report.
+  void bury(Session& session, const std::optional<launcher::Report>& report);
+  void watch_fd(Session& session);
+  void flush(Session& session);
+  void flush_freed();
+  void drain_releases(TimePoint now);
+  void tick(TimePoint now);
+  void arm_timer();
+
+  const std::uint32_t cpus_;
+  const std::vector<ExecutorSpec> specs_;
+  const std::string run_directory_;
+  const TimePoint began_;
+  std::vector<std::string> environment_;
+
+  graph::Core core_;
+  tasklib::blob::Store store_;
+  tasklib::blob::Arena client_arena_;
+  std::shared_ptr<ReleaseQueue> releases_ = std::make_shared<ReleaseQueue>();
+  MethodTable methods_;
+
+  tasklib::base::UniqueFd epoll_, timer_, wake_;
+  std::optional<process::LauncherClient> launcher_;
+  std::map<tasklib::base::ExecutorId, std::unique_ptr<Session>> sessions_;
+  std::vector<Session*> dirty_;
+  std::optional<TimePoint> armed_, store_tick_;
+  bool launcher_gone_ = false, pumping_ = false;
+
+  std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;
+  std::unordered_multimap<const graph::TaskRecord*, tasklib::base::UniqueFd> watchers_;
+  std::uint64_t last_file_ = 0;
+  std::uint64_t changes_ = 0;
+  bool recording_ = false;
+  std::vector<TaskReport> reports_;
+  std::vector<std::string> warnings_;
+  std::vector<graph::Command> commands_;  // scratch, as the next
+  tasklib::wire::Call scratch_call_;
+};
+
+}  // namespace rain
