@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "blob.h"
+#include "datainstance.h"
+#include "ids.h"
+#include "value.h"
+
+namespace tasklib {
+
+namespace executor {
+struct CallState;
+}  // namespace executor
+
+/// What a task may ask about its call and do besides writing outputs. Made by the executor for
+/// one call and valid as long as the call. Used by one thread at a time, except cancelled(), which
+/// any thread may ask.
+class Context {
+ public:
+  /// For tests of a task function without a governor: a call with `n_args` inputs; alloc() gives
+  /// ordinary memory.
+  explicit Context(std::size_t n_args);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  /// True when the task has `n` inputs. Otherwise sets an error that says so; the task should
+  /// return then.
+  bool check_n_args(std::size_t n);
+  /// The task has failed; outputs will be ignored. The last text wins.
+  void set_error(const std::string& message);
+  bool has_error() const;
+  const std::string& get_error_message() const;
+
+  TaskId task_id() const;
+  /// "executor/function"
+  const std::string& task_type() const;
+  /// What the user called the task; often empty.
+  const std::string& name() const;
+  std::uint32_t cpus() const;
+  std::size_t n_inputs() const;
+  std::size_t n_outputs() const;
+
+  /// An output as the client declared it.
+  struct OutputSpec {
+    DataObjectId id;
+    std::string label, content_type;
+    bool is_directory = false;
+    Value::Map attributes;
+  };
+  /// Throws std::out_of_range.
+  OutputSpec output_spec(std::size_t index) const;
+
+  /// Null when the task has none.
+  const Value& config() const;
+  /// User attributes that the client gave the task.
+  Value::Map get_attributes() const;
+  /// One of them, or null.
+  Value get_attribute(const std::string& key) const;
+  /// An attribute of the finished (or failed) task that the client will see.
+  void set_attribute(const std::string& key, const Value& value);
+  /// A line for the one who looks at the task later; lines are joined by newlines.
+  void debug(const std::string& message);
+
+  /// True when nobody wants the result any more: a long task should look now and then, and return
+  /// (anything) if so. Costs a memory access.
+  bool cancelled() const;
+
+  /// Room for an output of `size_bytes`, in shared memory if it is large. Throws StoreFull, which
+  /// may be left to become the task's error.
+  MutableBlob alloc(std::size_t size_bytes);
+  /// The same for `count` items of type T.
+  template <class T>
+  MutableBlob alloc(std::size_t count) {
+    if (count > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
+    return alloc(count * sizeof(T));
+  }
+
+ private:
+  friend struct executor::Access;
+  Context();
+
+  std::unique_ptr<executor::CallState> state_;
+};
+
+}  // namespace tasklib
