@@ -24,7 +24,6 @@ struct ExecutorDeath {
   /// Its end as the launcher saw it; none when that is not known (yet).
   std::optional<launcher::Report> exit;
   std::string stderr_tail;  // of tail_lines()
-  std::string stderr_path;  // named in the text when the tail is empty; may be empty
 };
 
 /// One line: "Lost connection to executor 'img' (process 812): killed by SIGSEGV (segmentation

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -24,16 +25,19 @@ class LauncherClient {
     std::string stdout_path, stderr_path;  // created or truncated; stdin is /dev/null
   };
 
-  /// Starts the pair. `program`: path of the launcher. `run_directory` is removed by it, last,
-  /// when this process has ended or close() was called.
+  /// Starts the pair. `program`: path of the launcher. `run_directory` (absolute) is removed by it,
+  /// last, when this process has ended or close() was called.
   /// Throws SystemError.
   LauncherClient(const std::string& program, const std::string& run_directory);
+  LauncherClient(const LauncherClient&) = delete;
+  LauncherClient& operator=(const LauncherClient&) = delete;
   /// As close().
   ~LauncherClient();
 
   /// Readable when reports wait or the launcher is gone. Stays the same until close().
   int fd() const { return socket_.get(); }
-  /// Throws Error when the request is too large, SystemError when the launcher is gone.
+  /// Throws Error when the request is too large, SystemError when the launcher is gone. Each is
+  /// answered by `started` or `spawn_failed`; after `started` there comes one `exited`.
   void spawn(const SpawnRequest& request);
   /// Throws SystemError when the launcher is gone.
   void kill(std::uint32_t key);
@@ -42,14 +46,26 @@ class LauncherClient {
   bool gone() const { return gone_; }
 
   /// Kills everything and waits until the launcher has removed the run directory and ended.
-  /// Idempotent.
+  /// Where this process adopts orphans (it is PID 1 or a child-subreaper) the launcher has become
+  /// its child: then it is reaped here, by its number and nothing else. Idempotent.
   void close();
   /// In a forked child: closes descriptors and forgets; nothing of the parent is disturbed.
   void abandon_after_fork() noexcept;
 
+  /// The two halves, for diagnostics. The inner one's is 0 until its first message was read by
+  /// next_report().
+  std::int32_t outer_pid() const { return outer_pid_; }
+  std::int32_t inner_pid() const { return inner_pid_; }
+
  private:
+  void send(const void* bytes, std::size_t size_bytes);
+  void reap_if_ours();
+
+  const std::string run_directory_;
+  const std::int32_t owner_pid_;  // a forked copy disturbs nothing
   tasklib::base::UniqueFd socket_;
-  std::int32_t outer_pid_ = 0;
+  tasklib::base::UniqueFd outer_;  // pidfd
+  std::int32_t outer_pid_ = 0, inner_pid_ = 0;
   bool gone_ = false;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -14,7 +15,8 @@ constexpr std::size_t kMaxSocketPathBytes = 107;
 std::string default_run_directory_parent();
 
 /// Makes a private (0700) directory "rain-XXXXXX" in `parent` (empty: the default one) with the
-/// layout below, and returns its absolute path. The caller removes it, or has the launcher do so.
+/// layout below, and returns its absolute path. The launcher removes it; should there never be one,
+/// the caller does (launcher/remove_tree.h).
 /// Throws SystemError that names path and remedy when the parent is missing, not writable,
 /// read-only or full.
 ///
@@ -30,8 +32,5 @@ struct ExecutorPaths {
 };
 /// Makes the executor's own directory. Throws SystemError.
 ExecutorPaths make_executor_paths(const std::string& run_directory, std::uint32_t executor_id);
-
-/// Removes a tree, as far as it can; follows no symbolic link. Never throws.
-void remove_directory(const std::string& path) noexcept;
 
 }  // namespace rain::process
