@@ -1,1 +1,682 @@
-// placeholder
+// cbor-2, version "cbor-2". Grammar: docs/protocol.md, which also says when the number goes up
+// (never for a new key or message that the other side may ignore).
+
+#include "wire/codec_parts.h"
+
+namespace tasklib::wire {
+namespace {
+
+constexpr Rules kRules = Rules::cbor2;
+constexpr std::uint64_t kMax32 = std::numeric_limits<std::uint32_t>::max();
+
+constexpr std::string_view kToGovernor[] = {"register", "result", "released", "lease_request",
+                                            "lease_returned"};
+constexpr std::string_view kToExecutor[] = {"call",  "welcome",        "region", "lease_refused",
+                                            "freed", "region_dropped", "cancel", "shutdown"};
+
+constexpr std::string_view kCallFields[] = {"seq",    "id",   "type", "in",  "out",
+                                            "config", "cpus", "name", "user"};
+constexpr Shape kCall{"call", kCallFields, 9, 0b111};
+
+constexpr std::string_view kObjectInFields[] = {"id",  "as",   "label", "type",
+                                                "dir", "user", "info",  "at"};
+constexpr Shape kObjectIn{"object", kObjectInFields, 8, 0b1};
+
+constexpr std::string_view kResultFields[] = {"seq",  "task", "failed", "cancelled", "out",
+                                              "info", "ns",   "copied", "held"};
+constexpr Shape kResult{"result", kResultFields, 9, 0b11};
+
+constexpr std::string_view kObjectOutFields[] = {"at", "info"};
+constexpr Shape kObjectOut{"output", kObjectOutFields, 2, 0};
+
+constexpr std::string_view kReleasedFields[] = {"blobs"};
+constexpr Shape kReleased{"released", kReleasedFields, 1, 0b1};
+
+constexpr std::string_view kLeaseRequestFields[] = {"request", "size"};
+constexpr Shape kLeaseRequest{"lease_request", kLeaseRequestFields, 2, 0b11};
+
+constexpr std::string_view kLeaseReturnedFields[] = {"regions"};
+constexpr Shape kLeaseReturned{"lease_returned", kLeaseReturnedFields, 1, 0b1};
+
+constexpr std::string_view kWelcomeFields[] = {"credit", "inline_limit", "board"};
+constexpr Shape kWelcome{"welcome", kWelcomeFields, 3, 0b11};
+
+constexpr std::string_view kRegionFields[] = {"id", "size", "writable", "request", "free"};
+constexpr Shape kRegion{"region", kRegionFields, 5, 0b11};
+
+constexpr std::string_view kLeaseRefusedFields[] = {"request", "message"};
+constexpr Shape kLeaseRefused{"lease_refused", kLeaseRefusedFields, 2, 0b11};
+
+constexpr std::string_view kFreedFields[] = {"region", "extents"};
+constexpr Shape kFreed{"freed", kFreedFields, 2, 0b11};
+
+constexpr std::string_view kRegionDroppedFields[] = {"id"};
+constexpr Shape kRegionDropped{"region_dropped", kRegionDroppedFields, 1, 0b1};
+
+constexpr std::string_view kCancelFields[] = {"seq", "task"};
+constexpr Shape kCancel{"cancel", kCancelFields, 2, 0b11};
+
+constexpr Shape kShutdown{"shutdown", nullptr, 0, 0};
+
+// ---- reading --------------------------------------------------------------------------------
+
+std::uint32_t read_uint32(Reader& reader) {
+  return static_cast<std::uint32_t>(reader.read_uint(kMax32));
+}
+
+base::RegionId read_region_id(Reader& reader) { return {read_uint32(reader)}; }
+
+BlobRef read_blob_ref(Reader& reader) {
+  BlobRef ref;
+  read_tuple(reader, 3, "a blob [region, offset, size]", [&](std::uint64_t i) {
+    if (i == 0) ref.region = read_region_id(reader);
+    if (i == 1) ref.offset_bytes = reader.read_uint();
+    if (i == 2) ref.size_bytes = reader.read_uint();
+  });
+  return ref;
+}
+
+std::vector<Extent> read_extents(Reader& reader) {
+  std::vector<Extent> extents;
+  read_list(reader, [&] {
+    Extent& extent = extents.emplace_back();
+    read_tuple(reader, 2, "an extent [offset, size]", [&](std::uint64_t i) {
+      (i == 0 ? extent.offset_bytes : extent.size_bytes) = reader.read_uint();
+    });
+  });
+  return extents;
+}
+
+/// A byte string is the data; a text a path; [session, id] another object; [region, offset, size]
+/// a blob.
+Location read_location(Reader& reader) {
+  switch (reader.peek()) {
+    case Kind::bytes:
+      return read_memory(reader);
+    case Kind::text:
+      return Path{reader.read_text()};
+    case Kind::array:
+      break;
+    default:
+      reader.fail_expected("a location (bytes, path, [session, id] or [region, offset, size])");
+  }
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  constexpr std::int64_t kMinId = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int64_t kMaxId = std::numeric_limits<std::int32_t>::max();
+  const std::size_t start = reader.offset_bytes();
+  std::int64_t numbers[3];
+  std::size_t count = 0;
+  Reader::Span array = reader.enter_array();
+  while (reader.more(array)) {
+    if (count == 3) reader.fail_at(start, "a location of more than three numbers");
+    numbers[count] = reader.read_int(count < 2 ? kMinId : 0, kMax);
+    ++count;
+  }
+  if (count == 2 && numbers[0] <= kMaxId && numbers[1] <= kMaxId)
+    return OtherObject{
+        {static_cast<std::int32_t>(numbers[0]), static_cast<std::int32_t>(numbers[1])}};
+  if (count == 3 && numbers[0] >= 0 && numbers[0] <= static_cast<std::int64_t>(kMax32) &&
+      numbers[1] >= 0)
+    return BlobRef{{static_cast<std::uint32_t>(numbers[0])},
+                   static_cast<std::uint64_t>(numbers[1]),
+                   static_cast<std::uint64_t>(numbers[2])};
+  reader.fail_at(start, "a location that is neither [session, id] nor [region, offset, size]");
+}
+
+ObjectIn read_object_in(Reader& reader, std::string& as) {
+  ObjectIn object;
+  StructReader fields(reader, kObjectIn, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        object.spec.id = read_id<base::DataObjectId>(reader);
+        break;
+      case 1:
+        as = reader.read_text();
+        break;
+      case 2:
+        object.spec.label = reader.read_text();
+        break;
+      case 3:
+        object.spec.content_type = reader.read_text();
+        break;
+      case 4:
+        object.spec.data_type = reader.read_bool() ? DataType::directory : DataType::blob;
+        break;
+      case 5:
+        object.spec.user = read_user(reader);
+        break;
+      case 6:
+        object.info = read_object_info(reader, kRules);
+        break;
+      case 7:
+        object.location = read_location(reader);
+        break;
+    }
+  }
+  return object;
+}
+
+Call read_call(Reader& reader) {
+  Call message;
+  TaskSpec& spec = message.spec;
+  StructReader fields(reader, kCall, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.sequence = read_uint32(reader);
+        break;
+      case 1:
+        spec.id = read_id<base::TaskId>(reader);
+        break;
+      case 2:
+        spec.task_type = reader.read_text();
+        break;
+      case 3:
+        read_list(reader, [&] {
+          TaskInput input;
+          message.inputs.push_back(read_object_in(reader, input.label));
+          input.id = message.inputs.back().spec.id;
+          spec.inputs.push_back(std::move(input));
+        });
+        break;
+      case 4:
+        read_list(reader, [&] {
+          std::string unused;
+          message.outputs.push_back(read_object_in(reader, unused));
+          spec.outputs.push_back(message.outputs.back().spec.id);
+        });
+        break;
+      case 5:
+        append_canonical(reader, spec.config);
+        break;
+      case 6:
+        spec.cpus = read_uint32(reader);
+        break;
+      case 7:
+        spec.name = reader.read_text();
+        break;
+      case 8:
+        spec.user = read_user(reader);
+        break;
+    }
+  }
+  return message;
+}
+
+ObjectOut read_object_out(Reader& reader) {
+  ObjectOut object;
+  StructReader fields(reader, kObjectOut, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        object.location = read_location(reader);
+        break;
+      case 1:
+        object.info = read_object_info(reader, kRules);
+        break;
+    }
+  }
+  return object;
+}
+
+Result read_result(Reader& reader) {
+  Result message;
+  message.success = true;
+  StructReader fields(reader, kResult, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.sequence = read_uint32(reader);
+        break;
+      case 1:
+        message.task = read_id<base::TaskId>(reader);
+        break;
+      case 2:
+        message.success = !reader.read_bool();
+        break;
+      case 3:
+        message.cancelled = reader.read_bool();
+        break;
+      case 4:
+        read_list(reader, [&] { message.outputs.push_back(read_object_out(reader)); });
+        break;
+      case 5:
+        message.info = read_task_info(reader, kRules);
+        break;
+      case 6:
+        message.duration_ns = reader.read_uint();
+        break;
+      case 7:
+        message.copied_bytes = reader.read_uint();
+        break;
+      case 8:
+        read_list(reader, [&] { message.held.push_back(read_uint32(reader)); });
+        break;
+    }
+  }
+  return message;
+}
+
+Released read_released(Reader& reader) {
+  Released message;
+  StructReader fields(reader, kReleased, kRules);
+  while (fields.next() != StructReader::kEnd)
+    read_list(reader, [&] { message.blobs.push_back(read_blob_ref(reader)); });
+  return message;
+}
+
+LeaseRequest read_lease_request(Reader& reader) {
+  LeaseRequest message;
+  StructReader fields(reader, kLeaseRequest, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.request = read_uint32(reader);
+        break;
+      case 1:
+        message.size_bytes = reader.read_uint();
+        break;
+    }
+  }
+  return message;
+}
+
+LeaseReturned read_lease_returned(Reader& reader) {
+  LeaseReturned message;
+  StructReader fields(reader, kLeaseReturned, kRules);
+  while (fields.next() != StructReader::kEnd)
+    read_list(reader, [&] { message.regions.push_back(read_region_id(reader)); });
+  return message;
+}
+
+Welcome read_welcome(Reader& reader) {
+  Welcome message;
+  StructReader fields(reader, kWelcome, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.credit = read_uint32(reader);
+        break;
+      case 1:
+        message.inline_limit_bytes = reader.read_uint();
+        break;
+      case 2:
+        message.board = reader.read_bool();
+        break;
+    }
+  }
+  return message;
+}
+
+Region read_region(Reader& reader) {
+  Region message;
+  StructReader fields(reader, kRegion, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.id = read_region_id(reader);
+        break;
+      case 1:
+        message.size_bytes = reader.read_uint();
+        break;
+      case 2:
+        message.writable = reader.read_bool();
+        break;
+      case 3:
+        message.request = read_uint32(reader);
+        break;
+      case 4:
+        message.free = read_extents(reader);
+        break;
+    }
+  }
+  return message;
+}
+
+LeaseRefused read_lease_refused(Reader& reader) {
+  LeaseRefused message;
+  StructReader fields(reader, kLeaseRefused, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.request = read_uint32(reader);
+        break;
+      case 1:
+        message.message = reader.read_text();
+        break;
+    }
+  }
+  return message;
+}
+
+Freed read_freed(Reader& reader) {
+  Freed message;
+  StructReader fields(reader, kFreed, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.region = read_region_id(reader);
+        break;
+      case 1:
+        message.extents = read_extents(reader);
+        break;
+    }
+  }
+  return message;
+}
+
+RegionDropped read_region_dropped(Reader& reader) {
+  RegionDropped message;
+  StructReader fields(reader, kRegionDropped, kRules);
+  while (fields.next() != StructReader::kEnd) message.id = read_region_id(reader);
+  return message;
+}
+
+Cancel read_cancel(Reader& reader) {
+  Cancel message;
+  StructReader fields(reader, kCancel, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.sequence = read_uint32(reader);
+        break;
+      case 1:
+        message.task = read_id<base::TaskId>(reader);
+        break;
+    }
+  }
+  return message;
+}
+
+Shutdown read_shutdown(Reader& reader) {
+  StructReader fields(reader, kShutdown, kRules);
+  while (fields.next() != StructReader::kEnd) {
+  }
+  return {};
+}
+
+// ---- writing --------------------------------------------------------------------------------
+
+void write_name(Writer& writer, std::string_view name) {
+  writer.array(2);
+  writer.key(name);
+}
+
+void write_uint(Writer& writer, std::string_view key, std::uint64_t value) {
+  writer.key(key);
+  writer.uinteger(value);
+}
+void write_uint_if(Writer& writer, std::string_view key, std::uint64_t value) {
+  if (value != 0) write_uint(writer, key, value);
+}
+void write_true_if(Writer& writer, std::string_view key, bool value) {
+  if (!value) return;
+  writer.key(key);
+  writer.boolean(true);
+}
+
+void write_blob_ref(Writer& writer, const BlobRef& ref) {
+  writer.array(3);
+  writer.uinteger(ref.region.value);
+  writer.uinteger(ref.offset_bytes);
+  writer.uinteger(ref.size_bytes);
+}
+
+void write_extents(Writer& writer, std::string_view key, const std::vector<Extent>& extents) {
+  writer.key(key);
+  writer.array(extents.size());
+  for (const Extent& extent : extents) {
+    writer.array(2);
+    writer.uinteger(extent.offset_bytes);
+    writer.uinteger(extent.size_bytes);
+  }
+}
+
+bool has_location(const Location& location) {
+  return !std::holds_alternative<std::monostate>(location);
+}
+
+void write_location_if(Writer& writer, const Location& location) {
+  struct Visitor {
+    Writer& writer;
+    void operator()(std::monostate) {}
+    void operator()(const Memory& memory) { write_memory(writer, memory); }
+    void operator()(const Path& path) { write_path(writer, path); }
+    void operator()(const OtherObject& other) { write_id(writer, other.id); }
+    void operator()(Cached) {
+      throw base::Error("cbor-2 has no executor caches; send the object's location");
+    }
+    void operator()(const BlobRef& ref) { write_blob_ref(writer, ref); }
+  };
+  if (!has_location(location)) return;
+  writer.key("at");
+  std::visit(Visitor{writer}, location);
+}
+
+void write_object_in(Writer& writer, const ObjectIn& object, const std::string& as) {
+  const ObjectSpec& spec = object.spec;
+  const bool is_directory = spec.data_type == DataType::directory;
+  writer.map(1 + !as.empty() + !spec.label.empty() + !spec.content_type.empty() + is_directory +
+             !spec.user.empty() + object.info.has_value() + has_location(object.location));
+  writer.key("id");
+  write_id(writer, spec.id);
+  write_text_if(writer, "as", as);
+  write_text_if(writer, "label", spec.label);
+  write_text_if(writer, "type", spec.content_type);
+  write_true_if(writer, "dir", is_directory);
+  write_user_if(writer, spec.user);
+  if (object.info) {
+    writer.key("info");
+    write_object_info(writer, *object.info);
+  }
+  write_location_if(writer, object.location);
+}
+
+void write_object_out(Writer& writer, const ObjectOut& object) {
+  const bool has_info = !is_empty(object.info);
+  writer.map(has_location(object.location) + has_info);
+  write_location_if(writer, object.location);
+  if (has_info) {
+    writer.key("info");
+    write_object_info(writer, object.info);
+  }
+}
+
+}  // namespace
+
+void write_cbor2(Writer& writer, const Register& message) {
+  write_name(writer, "register");
+  writer.map(3 + (message.threads != 1) + !message.features.empty() +
+             !message.tasklib_version.empty());
+  writer.key("protocol");
+  writer.text(message.protocol);
+  writer.key("executor_id");
+  writer.integer(message.executor_id);
+  writer.key("executor_type");
+  writer.text(message.executor_type);
+  if (message.threads != 1) write_uint(writer, "threads", message.threads);
+  if (!message.features.empty()) {
+    writer.key("features");
+    writer.array(message.features.size());
+    for (const std::string& feature : message.features) writer.text(feature);
+  }
+  write_text_if(writer, "tasklib", message.tasklib_version);
+}
+
+void write_cbor2(Writer& writer, const Result& message) {
+  const bool has_info = !is_empty(message.info);
+  write_name(writer, "result");
+  writer.map(2 + !message.success + message.cancelled + !message.outputs.empty() + has_info +
+             (message.duration_ns != 0) + (message.copied_bytes != 0) + !message.held.empty());
+  write_uint(writer, "seq", message.sequence);
+  writer.key("task");
+  write_id(writer, message.task);
+  write_true_if(writer, "failed", !message.success);
+  write_true_if(writer, "cancelled", message.cancelled);
+  if (!message.outputs.empty()) {
+    writer.key("out");
+    writer.array(message.outputs.size());
+    for (const ObjectOut& output : message.outputs) write_object_out(writer, output);
+  }
+  if (has_info) {
+    writer.key("info");
+    write_task_info(writer, message.info);
+  }
+  write_uint_if(writer, "ns", message.duration_ns);
+  write_uint_if(writer, "copied", message.copied_bytes);
+  if (!message.held.empty()) {
+    writer.key("held");
+    writer.array(message.held.size());
+    for (const std::uint32_t index : message.held) writer.uinteger(index);
+  }
+}
+
+void write_cbor2(Writer& writer, const Released& message) {
+  write_name(writer, "released");
+  writer.map(1);
+  writer.key("blobs");
+  writer.array(message.blobs.size());
+  for (const BlobRef& ref : message.blobs) write_blob_ref(writer, ref);
+}
+
+void write_cbor2(Writer& writer, const LeaseRequest& message) {
+  write_name(writer, "lease_request");
+  writer.map(2);
+  write_uint(writer, "request", message.request);
+  write_uint(writer, "size", message.size_bytes);
+}
+
+void write_cbor2(Writer& writer, const LeaseReturned& message) {
+  write_name(writer, "lease_returned");
+  writer.map(1);
+  writer.key("regions");
+  writer.array(message.regions.size());
+  for (const base::RegionId id : message.regions) writer.uinteger(id.value);
+}
+
+void write_cbor2(Writer& writer, const Call& message) {
+  const TaskSpec& spec = message.spec;
+  const std::string no_label;
+  write_name(writer, "call");
+  writer.map(3 + !message.inputs.empty() + !message.outputs.empty() + !spec.config.empty() +
+             (spec.cpus != 1) + !spec.name.empty() + !spec.user.empty());
+  write_uint(writer, "seq", message.sequence);
+  writer.key("id");
+  write_id(writer, spec.id);
+  writer.key("type");
+  writer.text(spec.task_type);
+  if (!message.inputs.empty()) {
+    writer.key("in");
+    writer.array(message.inputs.size());
+    for (std::size_t i = 0; i < message.inputs.size(); ++i)
+      write_object_in(writer, message.inputs[i],
+                      i < spec.inputs.size() ? spec.inputs[i].label : no_label);
+  }
+  if (!message.outputs.empty()) {
+    writer.key("out");
+    writer.array(message.outputs.size());
+    for (const ObjectIn& output : message.outputs) write_object_in(writer, output, no_label);
+  }
+  if (!spec.config.empty()) {
+    writer.key("config");
+    writer.raw(spec.config);
+  }
+  if (spec.cpus != 1) write_uint(writer, "cpus", spec.cpus);
+  write_text_if(writer, "name", spec.name);
+  write_user_if(writer, spec.user);
+}
+
+void write_cbor2(Writer& writer, const Welcome& message) {
+  write_name(writer, "welcome");
+  writer.map(2 + message.board);
+  write_uint(writer, "credit", message.credit);
+  write_uint(writer, "inline_limit", message.inline_limit_bytes);
+  write_true_if(writer, "board", message.board);
+}
+
+void write_cbor2(Writer& writer, const Region& message) {
+  write_name(writer, "region");
+  writer.map(2 + message.writable + (message.request != 0) + !message.free.empty());
+  write_uint(writer, "id", message.id.value);
+  write_uint(writer, "size", message.size_bytes);
+  write_true_if(writer, "writable", message.writable);
+  write_uint_if(writer, "request", message.request);
+  if (!message.free.empty()) write_extents(writer, "free", message.free);
+}
+
+void write_cbor2(Writer& writer, const LeaseRefused& message) {
+  write_name(writer, "lease_refused");
+  writer.map(2);
+  write_uint(writer, "request", message.request);
+  writer.key("message");
+  writer.text(message.message);
+}
+
+void write_cbor2(Writer& writer, const Freed& message) {
+  write_name(writer, "freed");
+  writer.map(2);
+  write_uint(writer, "region", message.region.value);
+  write_extents(writer, "extents", message.extents);
+}
+
+void write_cbor2(Writer& writer, const RegionDropped& message) {
+  write_name(writer, "region_dropped");
+  writer.map(1);
+  write_uint(writer, "id", message.id.value);
+}
+
+void write_cbor2(Writer& writer, const Cancel& message) {
+  write_name(writer, "cancel");
+  writer.map(2);
+  write_uint(writer, "seq", message.sequence);
+  writer.key("task");
+  write_id(writer, message.task);
+}
+
+void write_cbor2(Writer& writer, const Shutdown&) {
+  write_name(writer, "shutdown");
+  writer.map(0);
+}
+
+ToGovernor read_to_governor_cbor2(Reader& reader) {
+  return read_message<ToGovernor>(reader, kToGovernor, 1, [&](std::size_t index) -> ToGovernor {
+    switch (index) {
+      case 0:
+        return read_register(reader);
+      case 1:
+        return read_result(reader);
+      case 2:
+        return read_released(reader);
+      case 3:
+        return read_lease_request(reader);
+      default:
+        return read_lease_returned(reader);
+    }
+  });
+}
+
+ToExecutor read_to_executor_cbor2(Reader& reader) {
+  return read_message<ToExecutor>(reader, kToExecutor, 0, [&](std::size_t index) -> ToExecutor {
+    switch (index) {
+      case 0:
+        return read_call(reader);
+      case 1:
+        return read_welcome(reader);
+      case 2:
+        return read_region(reader);
+      case 3:
+        return read_lease_refused(reader);
+      case 4:
+        return read_freed(reader);
+      case 5:
+        return read_region_dropped(reader);
+      case 6:
+        return read_cancel(reader);
+      default:
+        return read_shutdown(reader);
+    }
+  });
+}
+
+}  // namespace tasklib::wire

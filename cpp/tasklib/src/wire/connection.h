@@ -33,6 +33,7 @@ class Connection {
   /// Outgoing frames are appended here (codec.h); send() sends what there is.
   std::string& out() { return out_; }
   /// The descriptor travels with the first byte appended to out() after this.
+  /// Throws Error: more than kMaxWaitingFds for one frame.
   void attach_fd(base::UniqueFd fd);
   bool has_output() const { return sent_ < out_.size(); }
   /// done: everything is sent. would_block: poll for writing. closed: the peer is gone.
@@ -54,6 +55,8 @@ class Connection {
     std::size_t position;  // offset in out_ of the byte it travels with
     base::UniqueFd fd;
   };
+
+  void forget_sent();
 
   base::UniqueFd socket_;
   std::string out_;

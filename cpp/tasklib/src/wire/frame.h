@@ -1,8 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
+#include <memory>
 #include <optional>
-#include <string>
 
 #include "base/bytes.h"
 
@@ -12,7 +13,8 @@ namespace tasklib::wire {
 constexpr std::size_t kFrameHeaderBytes = 4;
 constexpr std::size_t kMaxFrameBytes = 128u << 20;  // payload, inclusive
 
-/// Collects received bytes and gives them out frame by frame. Value-like; not thread-safe.
+/// Collects received bytes and gives them out frame by frame. Move-only; not thread-safe. Grows
+/// with what came in, never by what a header announces, and shrinks again after a huge frame.
 class FrameBuffer {
  public:
   /// Room for `at_least` more bytes at the end; valid until the next call of anything here.
@@ -31,8 +33,15 @@ class FrameBuffer {
   bool mid_frame() const;
 
  private:
-  std::string bytes_;
-  std::size_t begin_ = 0, end_ = 0;
+  struct Free {
+    void operator()(unsigned char* bytes) const { std::free(bytes); }
+  };
+  /// Of the frame at begin_; nothing while its header is incomplete.
+  std::optional<std::size_t> payload_size() const;
+
+  std::unique_ptr<unsigned char, Free> bytes_;  // from malloc: large ones grow by remapping
+  std::size_t capacity_ = 0;
+  std::size_t begin_ = 0, end_ = 0;  // received and not given out yet
 };
 
 }  // namespace tasklib::wire

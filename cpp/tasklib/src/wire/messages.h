@@ -4,6 +4,7 @@
 // sides meet. docs/protocol.md has the grammar; codec.h turns these into bytes and back.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -75,9 +76,11 @@ struct BlobRef {
 };
 
 /// Data in the message itself. The view is valid as long as the frame it was decoded from; to
-/// encode, as long as the encode call.
+/// encode, as long as the encode call. `joined` owns the bytes when they came in pieces (which
+/// only a foreign cbor-1 executor sends).
 struct Memory {
   base::ByteView bytes;
+  std::shared_ptr<const std::string> joined = nullptr;
 };
 struct Path {
   std::string path;
@@ -96,13 +99,13 @@ struct ObjectIn {
   ObjectSpec spec;
   std::optional<ObjectInfo> info;
   Location location;
-  bool cache_hint = false;
+  bool cache_hint = false;  ///< cbor-1 only
 };
 
 struct ObjectOut {
   ObjectInfo info;
   Location location;
-  bool cache_hint = false;
+  bool cache_hint = false;  ///< cbor-1 only
 };
 
 // ---- executor -> governor -------------------------------------------------------------------
