@@ -10,7 +10,7 @@ bin=$PWD/.venv/bin
 unchanged() {
   local stamp=$1 words=$2
   shift 2
-  [ "$(cat "$stamp" 2>/dev/null)" = "$words" ] &&
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$words" ] &&
     [ -z "$(find "$@" -name __pycache__ -prune -o -newer "$stamp" -print -quit)" ]
 }
 
