@@ -14,6 +14,16 @@ using tasklib::base::checked;
 using tasklib::base::SystemError;
 using tasklib::base::UniqueFd;
 
+void ReleaseQueue::push(const tasklib::wire::BlobRef& ref) {
+  if (closed_) return;
+  std::lock_guard lock(mutex_);
+  if (closed_) return;
+  refs_.push_back(ref);
+  if (refs_.size() > 1) return;
+  const std::uint64_t one = 1;
+  (void)!::write(event_.get(), &one, sizeof one);
+}
+
 Data::~Data() {
   if (!file.empty()) ::unlink(file.c_str());
 }

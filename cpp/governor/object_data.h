@@ -2,6 +2,7 @@
 
 // What the data of a finished object is: the Governor's side of graph::ObjectData.
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/unique_fd.h"
 #include "blob/region.h"
 #include "graph/records.h"
 #include "wire/messages.h"
@@ -19,10 +21,9 @@ namespace rain {
 /// store. Shared by all BlobData; outlives the Governor if a view does. Thread-safe.
 class ReleaseQueue {
  public:
-  void push(const tasklib::wire::BlobRef& ref) {
-    std::lock_guard lock(mutex_);
-    if (!closed_) refs_.push_back(ref);
-  }
+  /// `event` (an eventfd) is written when the queue stops being empty.
+  void wake_with(tasklib::base::UniqueFd event) { event_ = std::move(event); }
+  void push(const tasklib::wire::BlobRef& ref);
   std::vector<tasklib::wire::BlobRef> take() {
     std::lock_guard lock(mutex_);
     return std::exchange(refs_, {});
@@ -32,12 +33,19 @@ class ReleaseQueue {
     std::lock_guard lock(mutex_);
     closed_ = true;
     refs_.clear();
+    event_.reset();
+  }
+  /// In a forked child, where the lock may be held by a thread that isn't there.
+  void abandon_after_fork() noexcept {
+    closed_ = true;
+    event_.reset();
   }
 
  private:
   std::mutex mutex_;
   std::vector<tasklib::wire::BlobRef> refs_;
-  bool closed_ = false;
+  std::atomic<bool> closed_{false};
+  tasklib::base::UniqueFd event_;
 };
 
 /// Data of one object. Immutable once its object is finished, except `file`. Any thread may drop

@@ -13,6 +13,7 @@
 
 #include "base/errors.h"
 #include "base/syscall.h"
+#include "launcher/remove_tree.h"
 #include "process/death_report.h"
 #include "process/log_tail.h"
 #include "process/run_directory.h"
@@ -144,12 +145,14 @@ Runtime::Runtime(const GovernorOptions& options)
     }));
     wake_ =
         UniqueFd(checked("eventfd", "", [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
+    releases_->wake_with(
+        UniqueFd(checked("dup", "", [&] { return ::fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0); })));
     launcher_.emplace(options.launcher_program, run_directory_);
     rain::watch(epoll_.get(), timer_.get(), tag(Source::timer), EPOLLIN);
     rain::watch(epoll_.get(), wake_.get(), tag(Source::wake), EPOLLIN);
     rain::watch(epoll_.get(), launcher_->fd(), tag(Source::launcher), EPOLLIN);
   } catch (...) {
-    process::remove_directory(run_directory_);
+    launcher::remove_tree(run_directory_);
     throw;
   }
 }
@@ -161,13 +164,14 @@ Runtime::~Runtime() {
 
 // ---- the loop ----------------------------------------------------------------------------------
 
-bool Runtime::iterate(int timeout_ms) {
+Runtime::Events Runtime::iterate(int timeout_ms) {
   epoll_event events[kEventsAtOnce];
   const int count = ::epoll_wait(epoll_.get(), events, kEventsAtOnce, timeout_ms);
   if (count < 0) {
-    if (errno == EINTR) return false;
+    if (errno == EINTR) return Events::interrupted;
     throw SystemError("epoll_wait", "", errno);
   }
+  if (count == 0) return Events::none;
   for (int i = 0; i < count; ++i) {
     const auto source = static_cast<Source>(events[i].data.u64 >> 32);
     std::uint64_t ignored;
@@ -190,7 +194,7 @@ bool Runtime::iterate(int timeout_ms) {
     }
   }
   pump();
-  return true;
+  return Events::handled;
 }
 
 void Runtime::wake() {
@@ -479,7 +483,7 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
   store_.drop_holder(session.id, now);
   for (const auto& id : session.cached) std::erase(cached_[id], session.id);
   core_.on_executor_lost(session.id, failure, begun, now);
-  process::remove_directory(session.directory);
+  launcher::remove_tree(session.directory);
   std::erase(dirty_, &session);
   sessions_.erase(session.id);
 }
@@ -990,6 +994,8 @@ void Runtime::abandon_after_fork() noexcept {
   epoll_.reset();
   timer_.reset();
   wake_.reset();
+  releases_->abandon_after_fork();
+  for (auto& [id, session] : sessions_) session->abandon_after_fork();
 }
 
 }  // namespace rain

@@ -56,8 +56,9 @@ class Runtime final : private process::ExecutorSession::Listener {
   int epoll_fd() const { return epoll_.get(); }
 
   /// Waits for events, at most `timeout_ms` (-1: without limit, 0: not at all), and handles them.
-  /// False: a signal came first.
-  bool iterate(int timeout_ms);
+  /// interrupted: a signal came first.
+  enum class Events { none, handled, interrupted };
+  Events iterate(int timeout_ms);
   /// Carries out the Core's commands and sends what they queued. To be called after every event
   /// that did not come through iterate().
   void pump();

@@ -97,6 +97,12 @@ class ExecutorSession {
   std::vector<Lost> take_all();
   std::uint32_t in_flight() const { return in_flight_count_; }
 
+  /// Closes the descriptors in a forked child; nothing is sent.
+  void abandon_after_fork() noexcept {
+    listener_.reset();
+    connection_.reset();
+  }
+
   // For the Runtime's own use.
   bool dirty = false;                                // output was queued since the last flush
   bool write_armed = false;                          // epoll watches for writing

@@ -1,0 +1,325 @@
+#include "governor.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "base/syscall.h"
+#include "loop.h"
+#include "runtime.h"
+
+namespace rain {
+
+using graph::FailurePtr;
+using graph::ObjectRef;
+using graph::SessionRef;
+using graph::TaskRef;
+using tasklib::base::ByteView;
+using tasklib::base::TimePoint;
+using tasklib::base::UniqueFd;
+
+namespace {
+
+/// Number of single-character edits between two names.
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replace = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({replace, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+bool is_over(const graph::TaskRecord& task) {
+  return graph::is_terminal(task.state.load(std::memory_order_acquire));
+}
+
+bool is_over(const graph::ObjectRecord& object) {
+  const auto state = object.state.load(std::memory_order_acquire);
+  return state == graph::ObjectState::finished || state == graph::ObjectState::removed;
+}
+
+/// True once every record is over. Looks at each only until it is.
+template <class Record>
+class AllOver {
+ public:
+  explicit AllOver(const std::vector<graph::Ref<Record>>& records) : records_(records) {}
+  bool operator()() {
+    while (seen_ < records_.size() && is_over(*records_[seen_])) ++seen_;
+    return seen_ == records_.size();
+  }
+
+ private:
+  const std::vector<graph::Ref<Record>>& records_;
+  std::size_t seen_ = 0;
+};
+
+}  // namespace
+
+struct Governor::Impl {
+  explicit Impl(const GovernorOptions& options)
+      : specs(options.executors), runtime(options), loop(runtime) {}
+
+  /// Runs `action` under the token, unless the governor is closed.
+  void run(const std::function<void()>& action) {
+    if (forked) {
+      throw UsageError(
+          "this Client was made in another process, of which this one is a fork: create a new "
+          "Client here");
+    }
+    loop.run([&] {
+      if (closed) throw UsageError("the Client is closed: create a new Client");
+      action();
+    });
+  }
+  void run_even_if_closed(const std::function<void()>& action) {
+    if (!forked) loop.run(action);
+  }
+  Wait wait(const std::function<bool()>& ready, std::optional<TimePoint> deadline) {
+    if (forked) run([] {});
+    switch (loop.wait(ready, deadline)) {
+      case Loop::Wait::done:
+        return Wait::done;
+      case Loop::Wait::timed_out:
+        return Wait::timed_out;
+      case Loop::Wait::interrupted:
+        break;
+    }
+    return Wait::interrupted;
+  }
+
+  const std::vector<ExecutorSpec> specs;
+  Runtime runtime;
+  Loop loop;
+  std::atomic<bool> closed{false}, forked{false};
+  std::mutex close_mutex;
+  // Token holder.
+  std::vector<SessionRef> sessions;
+  std::int32_t last_session = 0;
+};
+
+Governor::Governor(GovernorOptions options) : impl_(std::make_unique<Impl>(options)) {}
+
+Governor::~Governor() {
+  if (impl_->forked) {
+    (void)impl_.release();  // its threads and locks are not there to be joined or taken
+    return;
+  }
+  close();
+}
+
+Governor::Method Governor::intern_method(const std::string& task_type) {
+  const auto slash = task_type.find('/');
+  if (slash == std::string::npos) {
+    throw UsageError("task type '" + task_type +
+                     "' has no '/': write '<executor>/<function>', e.g. 'example1/hello'");
+  }
+  const std::string name = task_type.substr(0, slash);
+  const auto& specs = impl_->specs;
+  const auto found = std::find_if(specs.begin(), specs.end(),
+                                  [&](const ExecutorSpec& spec) { return spec.name == name; });
+  if (found == specs.end()) {
+    std::string registered;
+    const ExecutorSpec* nearest = nullptr;
+    std::size_t distance = std::max<std::size_t>(1, name.size() / 3) + 1;
+    for (const auto& spec : specs) {
+      registered += (registered.empty() ? "" : ", ") + spec.name;
+      const std::size_t edits = edit_distance(name, spec.name);
+      if (edits < distance) {
+        distance = edits;
+        nearest = &spec;
+      }
+    }
+    throw UsageError("Executor '" + name + "' is not registered (task type '" + task_type + "')" +
+                     (nearest ? "; did you mean '" + nearest->name + "'?" : ";") + " registered: " +
+                     (registered.empty() ? "none, pass Client(config=...) or Client(executors=...)"
+                                         : registered));
+  }
+  return {static_cast<graph::TypeIndex>(found - specs.begin()),
+          impl_->runtime.methods().intern(task_type)};
+}
+
+const std::string& Governor::task_type(std::uint32_t method) const {
+  return impl_->runtime.methods().name(method);
+}
+
+SessionRef Governor::new_session(std::string name, graph::OnError on_error) {
+  auto session = std::make_shared<graph::SessionRecord>();
+  session->name = std::move(name);
+  session->on_error = on_error;
+  impl_->run([&] {
+    session->id = ++impl_->last_session;
+    impl_->sessions.push_back(session);
+  });
+  return session;
+}
+
+void Governor::submit(const SessionRef& session, std::vector<TaskRef> tasks,
+                      std::vector<ObjectRef> objects) {
+  impl_->run([&] {
+    impl_->runtime.core().on_submit(session, std::move(tasks), std::move(objects),
+                                    tasklib::base::Clock::now());
+  });
+}
+
+void Governor::close_session(const SessionRef& session) {
+  impl_->run_even_if_closed([&] {
+    if (session->closed) return;
+    impl_->runtime.core().on_close_session(session, tasklib::base::Clock::now());
+    session->closed = true;
+    std::erase(impl_->sessions, session);
+  });
+}
+
+void Governor::cancel(std::vector<TaskRef> tasks) {
+  impl_->run([&] { impl_->runtime.core().on_cancel(tasks, tasklib::base::Clock::now()); });
+}
+
+void Governor::unkeep(std::vector<ObjectRef> objects) {
+  impl_->run_even_if_closed([&] {
+    for (auto& object : objects) {
+      impl_->runtime.core().on_unkeep(*object, tasklib::base::Clock::now());
+    }
+  });
+}
+
+Governor::Wait Governor::wait(const std::vector<TaskRef>& tasks,
+                              const std::vector<ObjectRef>& objects,
+                              std::optional<TimePoint> deadline) {
+  AllOver all_tasks(tasks);
+  AllOver all_objects(objects);
+  return impl_->wait([&] { return all_tasks() && all_objects(); }, deadline);
+}
+
+Governor::Wait Governor::wait_some(const std::vector<TaskRef>& tasks,
+                                   const std::vector<ObjectRef>& objects,
+                                   std::optional<TimePoint> deadline) {
+  const auto over = [](const auto& record) { return is_over(*record); };
+  return impl_->wait(
+      [&] {
+        return std::any_of(tasks.begin(), tasks.end(), over) ||
+               std::any_of(objects.begin(), objects.end(), over);
+      },
+      deadline);
+}
+
+Governor::Wait Governor::wait_session(const SessionRef& session,
+                                      std::optional<TimePoint> deadline) {
+  return impl_->wait(
+      [&] {
+        return session->unfinished_tasks.load(std::memory_order_acquire) == 0 ||
+               session->failed.load(std::memory_order_acquire) ||
+               session->closed.load(std::memory_order_acquire);
+      },
+      deadline);
+}
+
+void Governor::notify(const TaskRef& task, int eventfd) {
+  UniqueFd copy(tasklib::base::checked("dup", "eventfd",
+                                       [&] { return ::fcntl(eventfd, F_DUPFD_CLOEXEC, 0); }));
+  impl_->run([&] { impl_->runtime.watch(task, std::move(copy)); });
+}
+
+std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes) {
+  if (bytes.size < Runtime::kInlineLimitBytes) return std::make_shared<InlineData>(bytes);
+  auto upload = allocate(bytes.size);
+  std::memcpy(upload.bytes, bytes.data, bytes.size);
+  return upload.data;
+}
+
+Governor::Upload Governor::allocate(std::uint64_t size_bytes) {
+  std::shared_ptr<BlobData> data;
+  impl_->run([&] { data = impl_->runtime.allocate(size_bytes); });
+  unsigned char* bytes = data->region->at(data->ref);
+  return {std::move(data), bytes};
+}
+
+std::optional<DataView> Governor::view(const ObjectRef& object) {
+  std::optional<DataView> view;
+  impl_->run([&] {
+    if (auto data = std::static_pointer_cast<Data>(object->data)) {
+      view = DataView{data, data->bytes()};
+    }
+  });
+  return view;
+}
+
+FailurePtr Governor::failure(const TaskRef& task) {
+  if (!is_over(*task)) return nullptr;
+  return task->failure;
+}
+
+FailurePtr Governor::failure(const SessionRef& session) {
+  FailurePtr failure;
+  impl_->run_even_if_closed([&] { failure = session->failure; });
+  return failure;
+}
+
+std::vector<std::string> Governor::take_warnings() {
+  std::vector<std::string> warnings;
+  impl_->run_even_if_closed([&] { warnings = impl_->runtime.take_warnings(); });
+  return warnings;
+}
+
+void Governor::record_reports(bool on) {
+  impl_->run([&] { impl_->runtime.record_reports(on); });
+}
+
+std::vector<TaskReport> Governor::take_reports() {
+  std::vector<TaskReport> reports;
+  impl_->run_even_if_closed([&] { reports = impl_->runtime.take_reports(); });
+  return reports;
+}
+
+tasklib::blob::Store::Usage Governor::store_usage() {
+  tasklib::blob::Store::Usage usage;
+  impl_->run([&] {
+    impl_->runtime.pump();
+    usage = impl_->runtime.store().usage();
+  });
+  return usage;
+}
+
+std::vector<std::int32_t> Governor::executor_pids() {
+  std::vector<std::int32_t> pids;
+  impl_->run_even_if_closed([&] { pids = impl_->runtime.executor_pids(); });
+  return pids;
+}
+
+std::string Governor::run_directory() const { return impl_->runtime.run_directory(); }
+
+void Governor::close() {
+  if (impl_->forked) return;
+  std::lock_guard lock(impl_->close_mutex);
+  if (impl_->closed) return;
+  impl_->loop.run([&] {
+    const auto now = tasklib::base::Clock::now();
+    for (auto& session : std::exchange(impl_->sessions, {})) {
+      impl_->runtime.core().on_close_session(session, now);
+      session->closed = true;
+    }
+    impl_->closed = true;
+  });
+  impl_->loop.stop();
+  impl_->loop.run([&] { impl_->runtime.close(); });
+}
+
+bool Governor::closed() const { return impl_->closed; }
+
+void Governor::abandon_after_fork() noexcept {
+  impl_->forked = true;
+  impl_->loop.abandon_after_fork();
+  impl_->runtime.abandon_after_fork();
+}
+
+}  // namespace rain
