@@ -1,1 +1,347 @@
-// placeholder
+#include "graph/core.h"
+
+#include <algorithm>
+#include <string>
+
+#include "graph/state.h"
+#include "graph/submit.h"
+#include "graph/transitions.h"
+
+namespace rain::graph {
+
+// ---- events ----------------------------------------------------------------------------------
+
+Core::Core(Options options) : state_(std::make_unique<State>(options)) {}
+Core::~Core() = default;
+
+void Core::on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
+                     std::vector<ObjectRef> objects, TimePoint now) {
+  validate_submit(*session, tasks, objects, state_->options.cpus);
+  state_->now = now;
+  state_->submit(session, tasks, objects);
+  if (state_->lost_cause) state_->fail_all_ready(state_->lost_cause);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_executor_ready(ExecutorId id, ExecutorTraits traits, TimePoint now) {
+  Executor* executor = state_->executors.find(id);
+  if (!executor || executor->phase != Executor::Phase::starting) return;
+  state_->now = now;
+  executor->progress_at = now;
+  state_->executors.registered(*executor, traits);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_task_done(ExecutorId id, TaskRecord& task,
+                        std::vector<std::shared_ptr<ObjectData>> outputs, Duration run_time,
+                        TimePoint now) {
+  Executor* executor = state_->with_call(id, task);
+  if (!executor) return;
+  state_->now = now;
+  state_->run_times.measured(task.method, run_time);
+  state_->end_call(*executor, task);
+  if (task.state == TaskState::assigned) state_->finish(task, outputs, run_time);
+  state_->schedule_after_call(*executor);
+  state_->end_event();
+}
+
+void Core::on_task_failed(ExecutorId id, TaskRecord& task, FailurePtr failure, Duration run_time,
+                          TimePoint now) {
+  Executor* executor = state_->with_call(id, task);
+  if (!executor) return;
+  state_->now = now;
+  state_->run_times.measured(task.method, run_time);
+  state_->end_call(*executor, task);
+  if (task.state == TaskState::assigned) {
+    task.run_time = run_time;
+    state_->fail(task, std::move(failure));
+  }
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_task_cancelled(ExecutorId id, TaskRecord& task, TimePoint now) {
+  Executor* executor = state_->with_call(id, task);
+  if (!executor) return;
+  if (task.call == CallState::retracting) return on_retracted(id, task, now);
+  state_->now = now;
+  state_->end_call(*executor, task);
+  if (task.state == TaskState::assigned) state_->cancel({TaskRef(&task)});
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_retracted(ExecutorId id, TaskRecord& task, TimePoint now) {
+  Executor* executor = state_->with_call(id, task);
+  if (!executor) return;
+  state_->now = now;
+  state_->end_call(*executor, task);
+  if (task.state == TaskState::assigned) state_->make_ready(task, true);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_retract_refused(ExecutorId id, TaskRecord& task, TimePoint now) {
+  Executor* executor = state_->with_call(id, task);
+  if (!executor || task.call != CallState::retracting) return;
+  state_->now = now;
+  --executor->retracting;
+  task.call = CallState::begun;
+  if (is_terminal(task.state)) state_->request_stop(*executor, task);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_executor_lost(ExecutorId id, const FailurePtr& cause,
+                            const std::vector<TaskRecord*>& begun, TimePoint now) {
+  Executor* executor = state_->executors.find(id);
+  if (!executor) return;
+  state_->now = now;
+  if (executor->phase == Executor::Phase::starting)
+    state_->fail_spawn(*executor, cause);
+  else
+    state_->lose(*executor, cause, begun);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_cancel(const std::vector<TaskRef>& tasks, TimePoint now) {
+  state_->now = now;
+  state_->cancel(tasks);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_close_session(const SessionRef& session, TimePoint now) {
+  state_->now = now;
+  state_->close(*session);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_unkeep(ObjectRecord& object, TimePoint now) {
+  state_->now = now;
+  object.kept = false;
+  if (object.state == ObjectState::finished) state_->hold_or_drop(object);
+  state_->end_event();
+}
+
+void Core::on_all_lost(const FailurePtr& cause, TimePoint now) {
+  state_->now = now;
+  state_->lose_everything(cause);
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_tick(TimePoint now) {
+  state_->now = now;
+  state_->kill_overdue();
+  state_->schedule();
+  state_->end_event();
+}
+
+// ---- results ---------------------------------------------------------------------------------
+
+std::vector<Command> Core::take_commands() { return std::exchange(state_->commands, {}); }
+
+void Core::take_commands(std::vector<Command>& into) {
+  into.clear();
+  into.swap(state_->commands);
+}
+
+std::optional<TimePoint> Core::next_tick() const {
+  std::optional<TimePoint> tick = state_->steal_at;
+  state_->executors.for_each([&](const Executor& executor) {
+    if (executor.phase == Executor::Phase::running && executor.stopping > 0)
+      tick = std::min(tick.value_or(executor.kill_at), executor.kill_at);
+  });
+  return tick;
+}
+
+bool Core::busy() const { return state_->executors.busy() > 0; }
+std::uint32_t Core::busy_executors() const { return state_->executors.busy(); }
+void Core::check_invariants() const { state_->check_invariants(); }
+
+// ---- what the events do ----------------------------------------------------------------------
+
+Core::State::~State() {
+  executors.for_each([](Executor& executor) {
+    for (TaskRecord* task = executor.calls.front(); task;) {
+      TaskRecord* next = task->next;
+      if (is_terminal(task->state)) task->release();
+      task = next;
+    }
+  });
+}
+
+void Core::State::submit(const SessionRef& session, std::vector<TaskRef>& tasks,
+                         std::vector<ObjectRef>& objects) {
+  if (!session->entered) {
+    session->entered = true;
+    sessions.push_back(session);
+  }
+  for (TaskRef& task : tasks)
+    for (ObjectRef& output : task->outputs)
+      output->state.store(ObjectState::unfinished, std::memory_order_release);
+  for (ObjectRef& object : objects)
+    if (!object->producer) object->state.store(ObjectState::finished, std::memory_order_release);
+
+  session->unfinished_tasks += tasks.size();
+  session->live.reserve(session->live.size() + tasks.size());
+  commands.reserve(commands.size() + tasks.size());
+  for (TaskRef& task : tasks) {
+    task->live_index = static_cast<std::uint32_t>(session->live.size());
+    for (ObjectRef& input : task->inputs) {
+      ++input->unfinished_consumers;
+      if (input->state == ObjectState::finished) continue;
+      input->waiting_consumers.push_back(task.get());
+      ++task->unfinished_inputs;
+    }
+    session->live.push_back(std::move(task));
+    TaskRecord& entered = *session->live.back();
+    if (entered.unfinished_inputs > 0)
+      move(entered, TaskState::waiting);
+    else
+      make_ready(entered, false);
+  }
+  // Now that their consumers are counted.
+  for (ObjectRef& object : objects)
+    if (!object->producer) hold_or_drop(*object);
+}
+
+void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectData>>& outputs,
+                         Duration run_time) {
+  task.run_time = run_time;
+  if (outputs.size() != task.outputs.size())
+    return fail(task, std::make_shared<Failure>(Failure{
+                          FailureKind::executor,
+                          task.id,
+                          "the executor returned " + std::to_string(outputs.size()) +
+                              " outputs, but the task has " + std::to_string(task.outputs.size()),
+                          {},
+                          {},
+                          {}}));
+
+  for (const ObjectRef& input : task.inputs) task.input_bytes += input->data->size_bytes;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    ObjectRecord& output = *task.outputs[i];
+    task.output_bytes += outputs[i]->size_bytes;
+    output.data = std::move(outputs[i]);
+    output.state.store(ObjectState::finished, std::memory_order_release);
+  }
+  ended.push_back(leave_live(task));
+  move(task, TaskState::finished);
+
+  for (const ObjectRef& output : task.outputs) {
+    for (TaskRecord* consumer : output->waiting_consumers)
+      if (--consumer->unfinished_inputs == 0) make_ready(*consumer, false);
+    std::vector<TaskRecord*>().swap(output->waiting_consumers);
+    hold_or_drop(*output);
+  }
+  release_inputs(task);
+}
+
+void Core::State::lose(Executor& executor, const FailurePtr& cause,
+                       const std::vector<TaskRecord*>& begun) {
+  const bool killed = executor.phase == Executor::Phase::killed;
+  std::vector<TaskRecord*> guilty, innocent;
+  while (TaskRecord* task = executor.calls.front()) {
+    const bool had_begun = std::find(begun.begin(), begun.end(), task) != begun.end();
+    end_call(executor, *task);
+    if (is_terminal(task->state)) continue;
+    if (killed)
+      innocent.push_back(task);
+    else if (had_begun || ++task->attempts > options.crash_limit)
+      guilty.push_back(task);
+    else
+      innocent.push_back(task);
+  }
+  executors.remove(executor);
+  std::for_each(innocent.rbegin(), innocent.rend(),
+                [this](TaskRecord* task) { make_ready(*task, true); });
+  for (TaskRecord* task : guilty)
+    if (!is_terminal(task->state)) fail(*task, cause);
+}
+
+void Core::State::fail_spawn(Executor& executor, const FailurePtr& cause) {
+  ExecutorType& type = executors.type(executor.type);
+  TaskClass* task_class = executor.task_class;
+  executors.remove(executor);
+  if (++type.spawn_failures >= options.spawn_failures_limit) {
+    type.spawn_failures = 0;
+    for (TaskClass* each : type.classes)
+      while (!each->ready.empty()) fail(each->ready.next(), cause);
+    return;
+  }
+  if (task_class->ready.empty())
+    for (TaskClass* each : type.classes)
+      if (!each->ready.empty()) task_class = each;
+  if (!task_class->ready.empty()) fail(task_class->ready.next(), cause);
+}
+
+void Core::State::lose_everything(const FailurePtr& cause) {
+  lost_cause = cause;
+  std::vector<Executor*> all;
+  executors.for_each([&](Executor& executor) { all.push_back(&executor); });
+  std::vector<TaskRecord*> cut_off;
+  for (Executor* executor : all) {
+    while (TaskRecord* task = executor->calls.front()) {
+      end_call(*executor, *task);
+      if (!is_terminal(task->state)) cut_off.push_back(task);
+    }
+    executors.remove(*executor);
+  }
+  for (TaskRecord* task : cut_off)
+    if (!is_terminal(task->state)) fail(*task, cause);
+  fail_all_ready(cause);
+}
+
+Executor* Core::State::with_call(ExecutorId id, const TaskRecord& task) const {
+  if (task.call == CallState::none || task.executor != id) return nullptr;
+  return executors.find(id);
+}
+
+void Core::State::move(TaskRecord& task, TaskState to) {
+  const TaskState from = task.state.load(std::memory_order_relaxed);
+  if (!may_move(from, to))
+    throw std::logic_error("task " + task.id.to_string() + " can't go from " + to_string(from) +
+                           " to " + to_string(to));
+  task.state.store(to, std::memory_order_release);
+  if (is_terminal(to)) task.session->unfinished_tasks.fetch_sub(1, std::memory_order_release);
+  commands.emplace_back(TaskChanged{TaskRef(&task), from, to, now});
+}
+
+void Core::State::make_ready(TaskRecord& task, bool first) {
+  move(task, TaskState::ready);
+  ReadyTasks& ready = executors.class_of(task).ready;
+  if (first)
+    ready.push_front(task);
+  else
+    ready.push_back(task);
+  ++ready_tasks;
+}
+
+void Core::State::leave_ready(TaskRecord& task) {
+  executors.class_of(task).ready.remove(task);
+  --ready_tasks;
+}
+
+void Core::State::end_call(Executor& executor, TaskRecord& task) {
+  const bool stopped = task.call == CallState::stopping;
+  executors.remove_call(executor, task);
+  executor.progress_at = now;
+  if (stopped) executor.kill_at = now + options.cancel_grace;  // it does respond
+  if (!is_terminal(task.state)) return;
+  --executor.unwanted;
+  ended.emplace_back(&task);
+  task.release();
+}
+
+void Core::State::end_event() {
+  ended.clear();
+  if (options.check_invariants) check_invariants();
+}
+
+}  // namespace rain::graph

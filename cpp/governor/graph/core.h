@@ -22,7 +22,8 @@ struct SpawnExecutor {
   ExecutorId executor;
   TypeIndex type;
 };
-/// Send the call. The task is in state assigned; task->sequence is set.
+/// Send the call. The task is in state assigned; task->sequence is set: counts from 1 for each
+/// executor and skips, so that those of its calls in flight differ modulo kSequenceSlots.
 struct SendCall {
   ExecutorId executor;
   TaskRef task;
@@ -58,13 +59,16 @@ struct SessionFailed {
   SessionRef session;
 };
 
+/// Calls in flight of one executor differ in sequence modulo this (blob::CallBoard::kSlots).
+constexpr std::uint32_t kSequenceSlots = 512;
+
 using Command = std::variant<SpawnExecutor, SendCall, Retract, RequestCancel, KillExecutor,
                              DropData, TaskChanged, SessionFailed>;
 
 /// What the Core needs to know of an executor process that has registered.
 struct ExecutorTraits {
   std::uint32_t threads = 1;        // calls it runs at the same time
-  std::uint32_t max_in_flight = 1;  // 1: cbor-1, no queueing ahead
+  std::uint32_t max_in_flight = 1;  // 1: cbor-1, no queueing ahead; at most kSequenceSlots
 };
 
 /// Rejected by submit; nothing was submitted. what() names the task or object and the remedy.
@@ -96,7 +100,8 @@ class Core {
   void on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
                  std::vector<ObjectRef> objects, TimePoint now);
   void on_executor_ready(ExecutorId executor, ExecutorTraits traits, TimePoint now);
-  /// `outputs` parallel to task->outputs.
+  /// `outputs` parallel to task->outputs, none null. Sets input_bytes and output_bytes. This and
+  /// the next events are ignored (outputs dropped) when that call is no longer out or wanted.
   void on_task_done(ExecutorId executor, TaskRecord& task,
                     std::vector<std::shared_ptr<ObjectData>> outputs, Duration run_time,
                     TimePoint now);
@@ -109,6 +114,8 @@ class Core {
   /// The process is gone. `begun`: its calls that had begun; they fail with `cause` (or are
   /// cancelled, if that was asked). The others are sent again, at most crash_limit times.
   /// Never registered: one ready task of its type fails with `cause`, see spawn_failures_limit.
+  /// Killed by KillExecutor: nobody but the cancelled calls is to blame, the others are sent again
+  /// even if begun, and that doesn't count.
   void on_executor_lost(ExecutorId executor, const FailurePtr& cause,
                         const std::vector<TaskRecord*>& begun, TimePoint now);
   /// Cancels tasks (and, with on_error "continue", what depends on them becomes aborted; with
@@ -117,7 +124,8 @@ class Core {
   /// All its tasks end (cancelled), all its data go.
   void on_close_session(const SessionRef& session, TimePoint now);
   void on_unkeep(ObjectRecord& object, TimePoint now);
-  /// Everything ends with `cause` (the launcher died).
+  /// Everything ends with `cause` (the launcher died), now and whatever is submitted later. All
+  /// executors count as lost.
   void on_all_lost(const FailurePtr& cause, TimePoint now);
   void on_tick(TimePoint now);
 
@@ -125,10 +133,13 @@ class Core {
 
   /// The commands since the last call.
   std::vector<Command> take_commands();
+  /// The same, swapped into `into`, whose memory is used again: no allocation per call.
+  void take_commands(std::vector<Command>& into);
   /// When on_tick should be called, if ever.
   std::optional<TimePoint> next_tick() const;
   /// True while some executor is starting or some call is out.
   bool busy() const;
+  /// How many executors are starting or have calls out.
   std::uint32_t busy_executors() const;
   /// Throws std::logic_error naming the violated invariant.
   void check_invariants() const;

@@ -131,8 +131,8 @@ struct TaskRecord : RefCounted<TaskRecord> {
   std::uint32_t queued_ns = 0;          // while a call is out: the estimate it was sent with
   TaskRecord* previous = nullptr;       // in the list of ready tasks, or of calls of an executor
   TaskRecord* next = nullptr;
-  FailurePtr failure;      // failed, cancelled, aborted
-  Duration run_time{0};    // of the handler, when finished or failed
+  FailurePtr failure;    // failed, cancelled, aborted
+  Duration run_time{0};  // of the handler, when finished or failed
   std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;  // the last: the Governor's
 
   ~TaskRecord() {
@@ -152,8 +152,8 @@ struct SessionRecord {
   std::atomic<bool> failed{false};
 
   // Token holder.
-  FailurePtr failure;         // the first one by event order (OnError::fail)
-  std::vector<TaskRef> live;  // submitted and not terminal, unordered
+  FailurePtr failure;              // the first one by event order (OnError::fail)
+  std::vector<TaskRef> live;       // submitted and not terminal, unordered
   std::vector<ObjectRef> holding;  // finished objects that still have data, unordered
   bool entered = false;            // the Core knows it: had a submit, not closed since
 };

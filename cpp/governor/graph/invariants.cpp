@@ -1,0 +1,173 @@
+// The walk over everything that check_invariants() is.
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "graph/state.h"
+
+namespace rain::graph {
+namespace {
+
+void require(bool holds, const std::string& invariant) {
+  if (!holds) throw std::logic_error("scheduling core: violated: " + invariant);
+}
+
+std::string of(const TaskRecord& task) { return " (task " + task.id.to_string() + ")"; }
+std::string of(const ObjectRecord& object) { return " (object " + object.id.to_string() + ")"; }
+std::string of(const Executor& executor) {
+  return " (executor " + std::to_string(executor.id.value) + ")";
+}
+
+std::size_t waits_for(const ObjectRecord& object, const TaskRecord& task) {
+  std::size_t count = 0;
+  for (const TaskRecord* each : object.waiting_consumers) count += each == &task;
+  return count;
+}
+
+/// What the walk over the sessions has seen, to compare the tables with.
+struct Seen {
+  std::set<const TaskRecord*> ready, assigned;
+  std::map<const ObjectRecord*, std::uint32_t> consumers, waiting;
+};
+
+void check_live(const TaskRecord& task, Seen& seen) {
+  std::map<const ObjectRecord*, std::uint32_t> unfinished;
+  for (const ObjectRef& input : task.inputs) {
+    ++seen.consumers[input.get()];
+    const ObjectState state = input->state;
+    if (state == ObjectState::unfinished) {
+      ++unfinished[input.get()];
+      ++seen.waiting[input.get()];
+      require(input->producer && !is_terminal(input->producer->state),
+              "an unfinished input has a live producer" + of(task));
+    } else {
+      require(state == ObjectState::finished && input->data,
+              "an input of a live task is unfinished, or finished with data" + of(task));
+    }
+  }
+  std::uint32_t count = 0;
+  for (const auto& [object, times] : unfinished) {
+    count += times;
+    require(waits_for(*object, task) == times, "a waiting task is known to its input" + of(task));
+  }
+  require(count == task.unfinished_inputs, "unfinished_inputs counts them" + of(task));
+  for (const ObjectRef& output : task.outputs)
+    require(output->state == ObjectState::unfinished && !output->data && output->producer == &task,
+            "an output of a live task is unfinished and without data" + of(task));
+
+  const TaskState state = task.state;
+  require(state == TaskState::waiting || state == TaskState::ready || state == TaskState::assigned,
+          "what is in session->live is live" + of(task));
+  require((state == TaskState::waiting) == (count > 0),
+          "a task is waiting exactly while inputs are unfinished" + of(task));
+  require((state == TaskState::assigned) == (task.call != CallState::none),
+          "a live task has a call out exactly while assigned" + of(task));
+  if (state == TaskState::ready) seen.ready.insert(&task);
+  if (state == TaskState::assigned) seen.assigned.insert(&task);
+}
+
+void check_session(const SessionRecord& session, Seen& seen) {
+  require(session.unfinished_tasks == session.live.size(), "unfinished_tasks counts the live ones");
+  require(!(session.failed || session.closed) || (session.live.empty() && session.holding.empty()),
+          "a failed or closed session has no live task and no data");
+  for (std::size_t i = 0; i < session.live.size(); ++i) {
+    const TaskRecord& task = *session.live[i];
+    require(task.live_index == i && task.session == &session,
+            "a live task knows its place in session->live" + of(task));
+    check_live(task, seen);
+  }
+}
+
+void check_holding(const SessionRecord& session, const Seen& seen) {
+  for (std::size_t i = 0; i < session.holding.size(); ++i) {
+    const ObjectRecord& object = *session.holding[i];
+    require(object.holding_index == i && object.session == &session,
+            "an object knows its place in session->holding" + of(object));
+    require(
+        object.state == ObjectState::finished && object.data && object.waiting_consumers.empty(),
+        "a held object is finished and has data" + of(object));
+    require(object.kept || seen.consumers.count(&object) > 0,
+            "data are held only while somebody needs them" + of(object));
+  }
+}
+
+void check_executor(const Executor& executor, Seen& seen) {
+  using Phase = Executor::Phase;
+  require(executor.phase != Phase::starting || executor.calls.empty(),
+          "a starting executor has no calls" + of(executor));
+  std::uint32_t calls = 0, retracting = 0, stopping = 0, unwanted = 0;
+  std::uint64_t queued_ns = 0;
+  for (const TaskRecord* task = executor.calls.front(); task; task = task->next) {
+    ++calls;
+    retracting += task->call == CallState::retracting;
+    stopping += task->call == CallState::stopping;
+    queued_ns += task->queued_ns;
+    require(task->executor == executor.id && task->call != CallState::none,
+            "a task with a call out knows its executor" + of(*task));
+    require(task->type == executor.type && task->cpus == executor.task_class->cpus,
+            "calls of one executor are of its type and need the same cpus" + of(*task));
+    require(executor.taken_slots[task->sequence % kSequenceSlots],
+            "a call's sequence is taken" + of(*task));
+    if (is_terminal(task->state)) {
+      ++unwanted;
+      require(task->cancel_requested && task->use_count() > 0,
+              "a terminal task with a call out was asked to stop" + of(*task));
+    } else {
+      require(seen.assigned.erase(task) == 1, "a wanted call is of a live task" + of(*task));
+    }
+  }
+  require(calls == executor.calls.size() && calls == executor.taken_slots.count(),
+          "calls are counted, each with a sequence of its own" + of(executor));
+  require(retracting == executor.retracting && stopping == executor.stopping &&
+              unwanted == executor.unwanted && queued_ns == executor.queued_ns,
+          "calls are counted by kind" + of(executor));
+  require(calls <= executor.traits.max_in_flight, "max_in_flight is kept" + of(executor));
+}
+
+}  // namespace
+
+void Core::State::check_invariants() const {
+  Seen seen;
+  for (const SessionRef& session : sessions) check_session(*session, seen);
+  for (const SessionRef& session : sessions) check_holding(*session, seen);
+  for (const auto& [object, count] : seen.consumers)
+    require(object->unfinished_consumers == count, "consumers are counted" + of(*object));
+  for (const auto& [object, count] : seen.waiting)
+    require(object->waiting_consumers.size() == count, "only live tasks wait" + of(*object));
+  require(ended.empty() && dependants.empty() && unwaited.empty(), "an event leaves nothing over");
+
+  std::uint32_t ready = 0;
+  std::map<const TaskClass*, std::uint32_t> used, starting;
+  for (const auto& task_class : executors.classes()) {
+    ready += task_class->ready.size();
+    std::uint32_t listed = 0;
+    task_class->ready.for_each([&](const TaskRecord& task) {
+      ++listed;
+      require(seen.ready.erase(&task) == 1, "a queued task is live and ready" + of(task));
+      require(task.type == task_class->type && task.cpus == task_class->cpus,
+              "a ready task is with its class" + of(task));
+    });
+    require(listed == task_class->ready.size(), "ready tasks are counted");
+  }
+  require(ready == ready_tasks && seen.ready.empty(), "every ready task is queued once");
+  require(!lost_cause || (ready == 0 && executors.busy() == 0), "nothing runs once all is lost");
+
+  std::uint32_t cpus = 0, busy = 0;
+  executors.for_each([&](const Executor& executor) {
+    check_executor(executor, seen);
+    cpus += executor.used_cpus();
+    busy += executor.used_cpus() > 0;
+    if (executor.used_cpus() > 0) used[executor.task_class] += executor.used_cpus();
+    if (executor.phase == Executor::Phase::starting) ++starting[executor.task_class];
+  });
+  require(seen.assigned.empty(), "every assigned task has its call on one executor");
+  require(cpus == executors.used_cpus() && busy == executors.busy(), "cpus in use are counted");
+  require(cpus <= options.cpus, "no more cpus are in use than there are");
+  for (const auto& task_class : executors.classes())
+    require(used[task_class.get()] == task_class->used_cpus &&
+                starting[task_class.get()] == task_class->starting,
+            "cpus in use are counted for each class");
+}
+
+}  // namespace rain::graph

@@ -1,0 +1,197 @@
+// What runs where. Three steps: executors get what their threads can be at, as far as the cpus
+// reach (new ones are started only if the present ones don't suffice); then measured, short calls
+// are queued ahead; and when nothing is ready, an idle executor gets what another has queued.
+
+#include <algorithm>
+
+#include "graph/state.h"
+
+namespace rain::graph {
+namespace {
+
+/// Calls queued ahead are worth moving if they come to this part of Options.queue_ahead, or if
+/// their executor has not got on for the whole of it.
+constexpr int kWorthMoving = 4;
+/// An executor is started for calls that are stuck behind another after so many queue_ahead.
+constexpr int kStuck = 10;
+
+}  // namespace
+
+void Core::State::schedule() {
+  ++round;
+  if (ready_tasks > 0) {
+    while (ready_tasks > 0 && open_slot()) {
+    }
+    queue_ahead();
+  }
+  balance();
+}
+
+void Core::State::schedule_after_call(Executor& executor) {
+  // Nothing else has changed if all cpus are still in use and nobody waits for a share of them.
+  const bool alone = executors.used_cpus() == options.cpus && executor.welcoming() &&
+                     !executor.calls.empty() && !must_yield(*executor.task_class);
+  if (!alone) return schedule();
+  steal_at.reset();
+  queue_ahead(executor);
+}
+
+/// Gives cpus to one more call or start. False: nothing to do, or no room for who is next. It is
+/// not passed over in favour of smaller ones, so every task gets its cpus some time.
+bool Core::State::open_slot() {
+  TaskClass* task_class = most_entitled_class();
+  if (!task_class || executors.used_cpus() + task_class->cpus > options.cpus) return false;
+  task_class->served = ++servings;
+  if (Executor* executor = slot_for(*task_class)) {
+    if (executor->idle()) {
+      executor->began_in_round = round;
+      executor->progress_at = now;
+    }
+    send_next(*task_class, *executor);
+  } else {
+    spawn(*task_class);
+  }
+  return true;
+}
+
+/// Of those with ready tasks, the one that uses the fewest cpus, then the one served longest ago.
+TaskClass* Core::State::most_entitled_class() const {
+  TaskClass* best = nullptr;
+  for (const auto& each : executors.classes()) {
+    if (each->ready.empty()) continue;
+    if (covered_by_starting(*each) && !slot_for(*each)) continue;
+    if (!best || each->used_cpus < best->used_cpus ||
+        (each->used_cpus == best->used_cpus && each->served < best->served))
+      best = each.get();
+  }
+  return best;
+}
+
+bool Core::State::covered_by_starting(const TaskClass& task_class) const {
+  return task_class.ready.size() <=
+         task_class.starting * executors.types()[task_class.type]->threads;
+}
+
+/// Whether executors of the class should run dry, because another class waits and has less.
+bool Core::State::must_yield(const TaskClass& task_class) const {
+  for (const auto& other : executors.classes()) {
+    if (other.get() == &task_class || other->ready.empty() || covered_by_starting(*other)) continue;
+    if (other->used_cpus == 0 || other->used_cpus + other->cpus < task_class.used_cpus) return true;
+  }
+  return false;
+}
+
+Executor* Core::State::slot_for(const TaskClass& task_class) const {
+  Executor* best = nullptr;
+  for (Executor* each : executors.types()[task_class.type]->executors) {
+    const bool takes = each->idle() || (each->task_class == &task_class && each->welcoming() &&
+                                        each->calls.size() < each->traits.threads);
+    if (takes && (!best || each->calls.size() < best->calls.size())) best = each;
+  }
+  return best;
+}
+
+void Core::State::spawn(TaskClass& task_class) {
+  const Executor& executor = executors.add(task_class);
+  commands.emplace_back(SpawnExecutor{executor.id, executor.type});
+}
+
+bool Core::State::can_queue_ahead(const Executor& executor, const TaskRecord& task) const {
+  const auto& traits = executor.traits;
+  if (!executor.welcoming() || executor.calls.size() < traits.threads ||
+      executor.calls.size() >= traits.max_in_flight)
+    return false;
+  const std::uint32_t estimate_ns = run_times.estimate_ns(task.method);
+  return estimate_ns != RunTimes::kUnknown &&
+         executor.queued_ns + estimate_ns <=
+             static_cast<std::uint64_t>(options.queue_ahead.count()) * traits.threads;
+}
+
+void Core::State::queue_ahead() {
+  for (const auto& task_class : executors.classes()) {
+    ReadyTasks& ready = task_class->ready;
+    if (ready.empty()) continue;
+    // One that began just now gets its turn's worth even if it is to run dry afterwards.
+    const bool yields = must_yield(*task_class);
+    std::vector<Executor*> open;
+    for (Executor* each : executors.types()[task_class->type]->executors)
+      if (!each->idle() && each->phase == Executor::Phase::running &&
+          each->task_class == task_class.get() && (!yields || each->began_in_round == round))
+        open.push_back(each);
+    // Level them, the shortest queue first.
+    std::sort(open.begin(), open.end(), [](const Executor* a, const Executor* b) {
+      return a->calls.size() < b->calls.size();
+    });
+    while (!ready.empty() && !open.empty()) {
+      const std::uint32_t level = open.front()->calls.size();
+      for (std::size_t i = 0; i < open.size() && !ready.empty();) {
+        if (open[i]->calls.size() > level) break;
+        if (can_queue_ahead(*open[i], ready.next()))
+          send_next(*task_class, *open[i++]);
+        else
+          open.erase(open.begin() + static_cast<std::ptrdiff_t>(i));
+      }
+    }
+  }
+}
+
+void Core::State::queue_ahead(Executor& executor) {
+  TaskClass& task_class = *executor.task_class;
+  while (!task_class.ready.empty() && can_queue_ahead(executor, task_class.ready.next()))
+    send_next(task_class, executor);
+}
+
+void Core::State::send_next(TaskClass& task_class, Executor& executor) {
+  TaskRecord& task = task_class.ready.pop();
+  --ready_tasks;
+  executors.add_call(executor, task_class, task, run_times.estimate_ns(task.method));
+  move(task, TaskState::assigned);
+  commands.emplace_back(SendCall{executor.id, TaskRef(&task)});
+}
+
+void Core::State::balance() {
+  steal_at.reset();
+  if (executors.used_cpus() >= options.cpus) return;
+  for (const auto& type : executors.types()) balance(*type);
+}
+
+/// One idle executor gets about half of what the fullest has queued. That one is asked once at a
+/// time, and a call whose Retract was refused not again.
+void Core::State::balance(const ExecutorType& type) {
+  Executor* fullest = nullptr;
+  bool idle = false, starting = false;
+  for (const TaskClass* each : type.classes)
+    if (!each->ready.empty()) return;
+  for (Executor* each : type.executors) {
+    idle |= each->idle();
+    starting |= each->phase == Executor::Phase::starting;
+    if (each->welcoming() && each->retracting == 0 && each->ahead() > 0 &&
+        each->calls.back()->call == CallState::sent &&
+        (!fullest || each->queued_ns > fullest->queued_ns))
+      fullest = each;
+  }
+  if (!fullest || starting) return;
+  if (executors.used_cpus() + fullest->task_class->cpus > options.cpus) return;
+
+  const std::uint64_t ahead_ns = fullest->queued_ns * fullest->ahead() / fullest->calls.size();
+  const bool worth =
+      ahead_ns * kWorthMoving >= static_cast<std::uint64_t>(options.queue_ahead.count());
+  const TimePoint due = fullest->progress_at + (idle ? 1 : kStuck) * options.queue_ahead;
+  if (now < due && !(idle && worth)) {
+    steal_at = std::min(steal_at.value_or(due), due);
+    return;
+  }
+  if (!idle) {
+    if (type.spawn_failures == 0) spawn(*fullest->task_class);
+    return;
+  }
+  std::uint32_t count = (fullest->ahead() + 1) / 2;
+  for (TaskRecord* task = fullest->calls.back(); count > 0 && task->call == CallState::sent;
+       task = task->previous, --count) {
+    task->call = CallState::retracting;
+    ++fullest->retracting;
+    commands.emplace_back(Retract{fullest->id, TaskRef(task)});
+  }
+}
+
+}  // namespace rain::graph

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "graph/records.h"
+
+namespace rain::graph {
+
+/// Which moves of a task's state are legal: the one table. Terminal states have none.
+constexpr bool may_move(TaskState from, TaskState to) {
+  const auto one_of = [to](auto... states) { return ((to == states) || ...); };
+  using S = TaskState;
+  switch (from) {
+    case S::draft:  // submit
+      return one_of(S::waiting, S::ready);
+    case S::waiting:
+      return one_of(S::ready, S::cancelled, S::aborted);
+    case S::ready:  // failed: no executor can be started
+      return one_of(S::assigned, S::failed, S::cancelled);
+    case S::assigned:  // ready: taken back, or its executor died before the call had begun
+      return one_of(S::ready, S::finished, S::failed, S::cancelled);
+    case S::finished:
+    case S::failed:
+    case S::cancelled:
+    case S::aborted:
+      return false;
+  }
+  return false;
+}
+
+constexpr const char* to_string(TaskState state) {
+  switch (state) {
+    case TaskState::draft:
+      return "draft";
+    case TaskState::waiting:
+      return "waiting";
+    case TaskState::ready:
+      return "ready";
+    case TaskState::assigned:
+      return "assigned";
+    case TaskState::finished:
+      return "finished";
+    case TaskState::failed:
+      return "failed";
+    case TaskState::cancelled:
+      return "cancelled";
+    case TaskState::aborted:
+      return "aborted";
+  }
+  return "unknown";
+}
+
+}  // namespace rain::graph
