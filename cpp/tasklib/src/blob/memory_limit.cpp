@@ -1,0 +1,52 @@
+#include "blob/memory_limit.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "base/cgroup.h"
+
+namespace tasklib::blob {
+namespace {
+
+// v1 says "no limit" with the largest count of pages that it can hold.
+constexpr std::uint64_t kUnlimitedBytes = std::uint64_t{1} << 60;
+
+// What differs between the two versions. In both, shared memory is in neither file list.
+struct Names {
+  const char *limit, *usage, *inactive_file, *active_file;
+};
+constexpr Names kV1{"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file",
+                    "total_active_file"};
+constexpr Names kV2{"/memory.max", "/memory.current", "inactive_file", "active_file"};
+
+std::uint64_t file_pages_bytes(const std::string& directory, const Names& names) {
+  std::ifstream file(directory + "/memory.stat");
+  std::uint64_t sum = 0, bytes = 0;
+  for (std::string key; file >> key >> bytes;)
+    if (key == names.inactive_file || key == names.active_file) sum += bytes;
+  return sum;
+}
+
+std::uint64_t subtract(std::uint64_t from, std::uint64_t what) {
+  return from - std::min(from, what);
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root) {
+  std::optional<std::uint64_t> least;
+  const auto look = [&](const std::string& directory, const Names& names) {
+    const auto limit = base::read_number(directory + names.limit);
+    const auto usage = base::read_number(directory + names.usage);
+    if (!limit || !usage || *limit >= kUnlimitedBytes) return;
+    const std::uint64_t used = subtract(*usage, file_pages_bytes(directory, names));
+    const std::uint64_t headroom = subtract(subtract(*limit, *limit / 10), used);
+    least = std::min(least.value_or(headroom), headroom);
+  };
+  const base::CgroupPath cgroup = base::find_cgroup("memory", root);
+  for (const std::string& directory : cgroup.v1) look(directory, kV1);
+  for (const std::string& directory : cgroup.v2) look(directory, kV2);
+  return least;
+}
+
+}  // namespace tasklib::blob

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace tasklib::blob {
+
+/// Bytes that this process may still use before its cgroup's memory limit comes near: limit -
+/// usage - 10 % of the limit, the least over the cgroup and its parents (v2 memory.max, v1
+/// memory.limit_in_bytes; whichever the machine has). Usage is counted without file pages, which
+/// the kernel takes back under pressure: else any container that has read large files looks full.
+/// Nothing: no limit. `root` is put before the paths that are read (tests).
+std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root = "");
+
+}  // namespace tasklib::blob
