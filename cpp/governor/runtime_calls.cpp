@@ -1,0 +1,455 @@
+// The Runtime's calls: what is sent, and what becomes of the results.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/errors.h"
+#include "base/syscall.h"
+#include "runtime.h"
+
+namespace rain {
+
+using graph::Failure;
+using graph::FailureKind;
+using graph::FailurePtr;
+using graph::TaskRecord;
+using graph::TaskState;
+using process::InFlight;
+using tasklib::base::ByteView;
+using tasklib::base::checked;
+using tasklib::base::Clock;
+using tasklib::base::DataObjectId;
+using tasklib::base::Duration;
+using tasklib::base::ProtocolError;
+using tasklib::base::StoreFull;
+using tasklib::base::SystemError;
+using tasklib::base::TimePoint;
+using tasklib::base::UniqueFd;
+using tasklib::wire::BlobRef;
+using tasklib::wire::DataType;
+using tasklib::wire::Protocol;
+
+namespace {
+
+std::string data_type_name(DataType type) { return type == DataType::blob ? "blob" : "dir"; }
+
+FailurePtr make_failure(FailureKind kind, const TaskRecord& task, std::string message) {
+  auto failure = std::make_shared<Failure>();
+  failure->kind = kind;
+  failure->origin = task.id;
+  failure->message = std::move(message);
+  return failure;
+}
+
+/// A task's output could not be taken: the task's own error, the executor stays.
+class OutputError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace
+
+void Runtime::send_call(const graph::SendCall& command) {
+  auto found = sessions_.find(command.executor);
+  if (found == sessions_.end()) return;  // its end is on the way to the Core
+  Session& session = *found->second;
+  TaskRecord& task = *command.task;
+  const TaskAnnex* annex = annex_of(task);
+  auto& call = scratch_call_;
+  InFlight flight;
+  flight.task = command.task;
+  flight.sent = recording_ ? Clock::now() : TimePoint{};
+  try {
+    call.spec.id = task.id;
+    call.spec.task_type = methods_.name(task.method);
+    call.spec.cpus = task.cpus;
+    call.spec.inputs.resize(task.inputs.size());
+    call.spec.outputs.resize(task.outputs.size());
+    call.inputs.resize(task.inputs.size());
+    call.outputs.resize(task.outputs.size());
+    call.spec.name = annex ? annex->name : std::string();
+    call.spec.config = annex ? annex->config : std::string();
+    if (annex) {
+      call.spec.user = annex->user;
+    } else {
+      call.spec.user.clear();
+    }
+    task.input_bytes = 0;
+    for (std::size_t i = 0; i < task.inputs.size(); ++i) {
+      const auto& object = *task.inputs[i];
+      call.spec.inputs[i].id = object.id;
+      call.spec.inputs[i].label =
+          annex && !annex->input_labels.empty() ? annex->input_labels[i] : std::string();
+      fill_input(session, call.inputs[i], object, flight.views);
+      task.input_bytes += object.data->size_bytes;
+    }
+    for (std::size_t i = 0; i < task.outputs.size(); ++i) {
+      const auto& object = *task.outputs[i];
+      auto& output = call.outputs[i];
+      call.spec.outputs[i] = object.id;
+      output.spec.id = object.id;
+      const ObjectAnnex* own = annex_of(object);
+      output.spec.label = own ? own->label : std::string();
+      output.spec.content_type = own ? own->content_type : std::string();
+      output.spec.data_type = own ? own->data_type : DataType::blob;
+      if (own) {
+        output.spec.user = own->user;
+      } else {
+        output.spec.user.clear();
+      }
+      output.cache_hint = true;
+    }
+    session.send_call(call, std::move(flight));
+    dirty_.push_back(&session);
+  } catch (const std::exception& error) {
+    end_views(session, flight, {});
+    core_.on_task_failed(command.executor, task,
+                         make_failure(FailureKind::task, task,
+                                      std::string("The call could not be sent: ") + error.what()),
+                         Duration{0}, Clock::now());
+  }
+}
+
+void Runtime::fill_input(Session& session, tasklib::wire::ObjectIn& input,
+                         const graph::ObjectRecord& object, std::vector<BlobRef>& views) {
+  const ObjectAnnex* annex = annex_of(object);
+  input.spec.id = object.id;
+  input.spec.label = annex ? annex->label : std::string();
+  input.spec.content_type = annex ? annex->content_type : std::string();
+  input.spec.data_type = annex ? annex->data_type : DataType::blob;
+  if (annex) {
+    input.spec.user = annex->user;
+  } else {
+    input.spec.user.clear();
+  }
+  if (!input.info) input.info.emplace();
+  if (const auto* info = result_of(object)) {
+    *input.info = *info;
+  } else {
+    *input.info = {};
+  }
+  auto& data = static_cast<Data&>(*object.data);
+  input.info->size = data.size_bytes;
+  input.cache_hint = true;
+
+  if (session.protocol() == Protocol::cbor1) {
+    if (session.cached.count(object.id)) {
+      input.location = tasklib::wire::Cached{};
+    } else if (data.size_bytes >= kPathLimitBytes || !data.file.empty()) {
+      input.location = tasklib::wire::Path{file_of(data)};
+    } else {
+      input.location = tasklib::wire::Memory{data.bytes()};
+    }
+    return;
+  }
+  if (auto* blob = dynamic_cast<BlobData*>(&data)) {
+    const bool new_region = store_.add_view(session.id, blob->ref);
+    views.push_back(blob->ref);
+    if (new_region) {
+      tasklib::wire::Region region;
+      region.id = blob->region->id();
+      region.size_bytes = blob->region->size_bytes();
+      session.send(region, blob->region->open_read_only());
+    }
+    input.location = blob->ref;
+    return;
+  }
+  views.push_back(BlobRef{});
+  if (dynamic_cast<FileData*>(&data)) {
+    input.location = tasklib::wire::Path{data.file};
+  } else {
+    input.location = tasklib::wire::Memory{data.bytes()};
+  }
+}
+
+const std::string& Runtime::file_of(Data& data) {
+  if (!data.file.empty()) return data.file;
+  const std::string path = run_directory_ + "/data/" + std::to_string(++last_file_);
+  UniqueFd fd(checked("open", path, [&] {
+    return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+  }));
+  ByteView left = data.bytes();
+  while (left.size > 0) {
+    const ssize_t count =
+        tasklib::base::retry_interrupted([&] { return ::write(fd.get(), left.data, left.size); });
+    if (count <= 0) {
+      const int error = errno;
+      ::unlink(path.c_str());
+      throw SystemError("write", path, error);
+    }
+    left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
+  }
+  data.file = path;
+  return data.file;
+}
+
+void Runtime::end_views(Session& session, const InFlight& call,
+                        const std::vector<std::uint32_t>& held) {
+  for (std::size_t i = 0; i < call.views.size(); ++i) {
+    if (!call.views[i].region) continue;
+    if (std::find(held.begin(), held.end(), i) == held.end()) {
+      store_.drop_view(session.id, call.views[i], Clock::now());
+    }
+  }
+}
+
+void Runtime::retract(const graph::Retract& command) {
+  auto found = sessions_.find(command.executor);
+  if (found == sessions_.end()) return;
+  const auto now = Clock::now();
+  if (auto call = found->second->retract(command.task->sequence)) {
+    end_views(*found->second, *call, {});
+    core_.on_retracted(command.executor, *command.task, now);
+  } else {
+    core_.on_retract_refused(command.executor, *command.task, now);
+  }
+}
+
+void Runtime::on_result(Session& session, InFlight call, tasklib::wire::Result& result) {
+  TaskRecord& task = *call.task;
+  const auto now = Clock::now();
+  const Duration run_time = session.protocol() == Protocol::cbor2
+                                ? Duration(static_cast<std::int64_t>(result.duration_ns))
+                                : Duration{0};
+  end_views(session, call, result.held);
+  for (const auto index : result.held) {
+    if (index >= call.views.size() || !call.views[index].region) {
+      throw ProtocolError("holds input " + std::to_string(index) + ", which is no shared blob");
+    }
+  }
+  for (const auto& id : result.cached_objects) {
+    const bool known = session.cached.count(id) ||
+                       std::any_of(task.inputs.begin(), task.inputs.end(),
+                                   [&](const auto& input) { return input->id == id; }) ||
+                       std::any_of(task.outputs.begin(), task.outputs.end(),
+                                   [&](const auto& output) { return output->id == id; });
+    if (!known)
+      throw ProtocolError("says that it cached object " + id.to_string() +
+                          ", which it was never sent");
+    if (session.cached.insert(id).second) cached_[id].push_back(session.id);
+  }
+  // A task that was cancelled meanwhile is terminal already: its result is dropped by the Core.
+  const bool wanted = task.state.load(std::memory_order_relaxed) == TaskState::assigned;
+  if (wanted && recording_) {
+    TaskReport report;
+    report.executor_type = session.type_name;
+    report.executor = session.id.value;
+    report.pid = session.pid ? session.pid : session.peer_pid();
+    report.id = task.id;
+    report.task_type = methods_.name(task.method);
+    if (const auto* annex = annex_of(task)) report.name = annex->name;
+    report.start_seconds = std::chrono::duration<double>(call.sent - began_).count();
+    report.run_seconds = std::chrono::duration<double>(
+                             session.protocol() == Protocol::cbor2 ? run_time : now - call.sent)
+                             .count();
+    report.state = result.success ? TaskState::finished : TaskState::failed;
+    reports_.push_back(std::move(report));
+  }
+  if (result.cancelled) {
+    core_.on_task_cancelled(session.id, task, now);
+    return;
+  }
+  std::string error;
+  if (!result.success) {
+    // Reference 1.7.
+    error = result.info.error.empty() ? "Task failed in executor"
+                                      : result.info.error + "\nTask failed in executor";
+  }
+  std::vector<std::shared_ptr<graph::ObjectData>> outputs;
+  if (result.success && wanted) {
+    try {
+      if (result.outputs.size() < task.outputs.size()) {
+        throw OutputError("Some of outputs were not produced");
+      }
+      std::uint64_t copied = result.copied_bytes, produced = 0;
+      outputs.reserve(task.outputs.size());
+      for (std::size_t i = 0; i < task.outputs.size(); ++i) {
+        outputs.push_back(take_output(session, task, *task.outputs[i], result.outputs[i], copied));
+        produced += outputs.back()->size_bytes;
+      }
+      task.output_bytes = produced;
+      task.copied_bytes = copied;
+    } catch (const OutputError& failed) {
+      error = failed.what();
+    } catch (const StoreFull& full) {
+      error = full.what();
+    } catch (const SystemError& failed) {
+      error = failed.what();
+    }
+  }
+  if (wanted) {
+    if (!reports_.empty() && recording_) {
+      reports_.back().input_bytes = task.input_bytes;
+      reports_.back().output_bytes = task.output_bytes;
+      reports_.back().copied_bytes = task.copied_bytes;
+      if (!error.empty()) reports_.back().state = TaskState::failed;
+    }
+    auto& info = result.info;
+    if (!info.debug.empty() || !info.user.empty()) {
+      auto annex = std::make_unique<TaskResult>();
+      annex->info = info;
+      task.result = std::move(annex);
+    }
+  }
+  if (error.empty()) {
+    if (wanted) {
+      for (std::size_t i = 0; i < task.outputs.size(); ++i) {
+        auto& info = result.outputs[i].info;
+        if (info.content_type.empty() && info.user.empty() && info.debug.empty()) continue;
+        auto annex = std::make_unique<ObjectResult>();
+        annex->info = std::move(info);
+        annex->info.size = outputs[i]->size_bytes;
+        task.outputs[i]->result = std::move(annex);
+      }
+    } else {
+      outputs.resize(task.outputs.size());
+    }
+    core_.on_task_done(session.id, task, std::move(outputs), run_time, now);
+  } else {
+    auto failure = std::make_shared<Failure>();
+    failure->kind = error.rfind("StoreFull", 0) == 0 ? FailureKind::store_full : FailureKind::task;
+    failure->origin = task.id;
+    failure->message = std::move(error);
+    failure->debug = result.info.debug;
+    core_.on_task_failed(session.id, task, std::move(failure), run_time, now);
+  }
+  session.held.reserve(session.held.size() + result.held.size());
+  for (const auto index : result.held) session.held.push_back(call.views[index]);
+}
+
+std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const TaskRecord& task,
+                                                        const graph::ObjectRecord& object,
+                                                        tasklib::wire::ObjectOut& output,
+                                                        std::uint64_t& copied_bytes) {
+  if (auto* memory = std::get_if<tasklib::wire::Memory>(&output.location)) {
+    if (memory->bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(memory->bytes);
+    // An executor that knows no regions: into shared memory once, for all who read it later.
+    auto blob = allocate(memory->bytes.size);
+    std::memcpy(blob->region->at(blob->ref), memory->bytes.data, memory->bytes.size);
+    copied_bytes += memory->bytes.size;
+    return blob;
+  }
+  if (auto* ref = std::get_if<BlobRef>(&output.location)) {
+    store_.seal(session.id, *ref);
+    return std::make_shared<BlobData>(releases_, store_.region(ref->region), *ref);
+  }
+  if (auto* other = std::get_if<tasklib::wire::OtherObject>(&output.location)) {
+    for (const auto& input : task.inputs) {
+      if (input->id == other->id) {
+        const ObjectAnnex* annex = annex_of(*input);
+        if (output.info.content_type.empty()) {
+          const auto* info = result_of(*input);
+          if (info && !info->content_type.empty()) {
+            output.info.content_type = info->content_type;
+          } else if (annex) {
+            output.info.content_type = annex->content_type;
+          }
+        }
+        return input->data;
+      }
+    }
+    throw OutputError("Object DataObjectId { session_id: " + std::to_string(other->id.session) +
+                      ", id: " + std::to_string(other->id.id) +
+                      " } not found: only the task's own inputs can be passed through");
+  }
+  if (auto* path = std::get_if<tasklib::wire::Path>(&output.location)) {
+    return take_file(session, object, path->path);
+  }
+  if (std::get_if<tasklib::wire::Cached>(&output.location)) {
+    throw OutputError("Cached result occured in result");
+  }
+  throw OutputError("Output " + object.id.to_string() + " came without a location");
+}
+
+std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,
+                                                      const graph::ObjectRecord& object,
+                                                      const std::string& path) {
+  if (path.empty() || path[0] != '/')
+    throw OutputError("Path of dataobject is not absolute: " + path);
+  const auto inside = [](const std::string& inner, const std::string& outer) {
+    return inner.size() > outer.size() && inner.compare(0, outer.size(), outer) == 0 &&
+           inner[outer.size()] == '/';
+  };
+  if (!inside(path, session.directory)) {
+    throw OutputError("Path of dataobject is not in executor dir: " + path + " is outside " +
+                      session.directory);
+  }
+  char* resolved = ::realpath(path.c_str(), nullptr);
+  if (!resolved) throw OutputError("Output file " + path + ": " + std::strerror(errno));
+  const std::string canonical(resolved);
+  ::free(resolved);
+  struct stat status;
+  if (::stat(canonical.c_str(), &status) != 0) {
+    throw OutputError("Output file " + path + ": " + std::strerror(errno));
+  }
+  const ObjectAnnex* annex = annex_of(object);
+  const DataType expected = annex ? annex->data_type : DataType::blob;
+  const DataType provided = S_ISDIR(status.st_mode) ? DataType::directory : DataType::blob;
+  if (expected != provided || provided == DataType::directory) {
+    throw OutputError("Output '" + (annex ? annex->label : "") +
+                      "' (content_type=" + (annex ? annex->content_type : "") + ") expects type " +
+                      data_type_name(expected) + ", but " + data_type_name(provided) +
+                      " is provided");
+  }
+  const std::string target = run_directory_ + "/data/" + std::to_string(++last_file_);
+  char* directory = ::realpath(session.directory.c_str(), nullptr);
+  const std::string own = directory ? directory : session.directory;
+  ::free(directory);
+  char* run = ::realpath(run_directory_.c_str(), nullptr);
+  const std::string data_directory = (run ? std::string(run) : run_directory_) + "/data";
+  ::free(run);
+  if (inside(canonical, data_directory)) {
+    // A link to an input: the same bytes under a name of their own.
+    checked("link", canonical, [&] { return ::link(canonical.c_str(), target.c_str()); });
+  } else if (inside(canonical, own)) {
+    checked("rename", canonical, [&] { return ::rename(canonical.c_str(), target.c_str()); });
+    ::chmod(target.c_str(), status.st_mode & 0555);
+  } else {
+    throw OutputError("Path of dataobject is not in executor dir: " + path + " leads to " +
+                      canonical);
+  }
+  return std::make_shared<FileData>(target);
+}
+
+void Runtime::on_released(Session& session, const tasklib::wire::Released& message) {
+  for (const auto& ref : message.blobs) {
+    auto found = std::find(session.held.begin(), session.held.end(), ref);
+    if (found == session.held.end()) {
+      throw ProtocolError("released a blob that it doesn't hold (region " +
+                          std::to_string(ref.region.value) + ", offset " +
+                          std::to_string(ref.offset_bytes) + ")");
+    }
+    *found = session.held.back();
+    session.held.pop_back();
+    store_.drop_view(session.id, ref, Clock::now());
+  }
+}
+
+void Runtime::on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) {
+  try {
+    auto lease = store_.lease(session.id, message.size_bytes);
+    tasklib::wire::Region region;
+    region.id = lease.region->id();
+    region.size_bytes = lease.region->size_bytes();
+    region.writable = true;
+    region.request = message.request;
+    region.free = std::move(lease.free);
+    session.send(region, lease.region->open_read_write());
+  } catch (const StoreFull& full) {
+    session.send(tasklib::wire::LeaseRefused{message.request, full.what()});
+  } catch (const SystemError& failed) {
+    session.send(tasklib::wire::LeaseRefused{message.request, failed.what()});
+  }
+  dirty_.push_back(&session);
+}
+
+void Runtime::on_lease_returned(Session& session, const tasklib::wire::LeaseReturned& message) {
+  for (const auto region : message.regions) store_.return_lease(session.id, region, Clock::now());
+}
+
+}  // namespace rain

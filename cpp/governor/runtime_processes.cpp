@@ -1,0 +1,221 @@
+// The Runtime's executor processes: started, heard of, put down, buried.
+
+#include <sys/epoll.h>
+
+#include <utility>
+
+#include "base/errors.h"
+#include "epoll.h"
+#include "launcher/remove_tree.h"
+#include "process/death_report.h"
+#include "process/log_tail.h"
+#include "process/run_directory.h"
+#include "runtime.h"
+
+namespace rain {
+
+using graph::Failure;
+using graph::FailureKind;
+using graph::TaskRecord;
+using tasklib::base::Clock;
+using tasklib::base::ExecutorId;
+using tasklib::base::ProtocolError;
+using tasklib::base::SystemError;
+using tasklib::wire::Protocol;
+
+namespace {
+
+constexpr auto kDeathGrace = std::chrono::milliseconds(200);  // between end of file and exit
+constexpr std::size_t kStderrLines = 20;
+constexpr int kReadsOfTheDead = 4096;
+
+void set_variable(std::vector<std::string>& environment, const std::string& entry) {
+  const std::string prefix = entry.substr(0, entry.find('=') + 1);
+  for (auto& existing : environment) {
+    if (existing.compare(0, prefix.size(), prefix) == 0) {
+      existing = entry;
+      return;
+    }
+  }
+  environment.push_back(entry);
+}
+
+}  // namespace
+
+void Runtime::spawn(const graph::SpawnExecutor& command) {
+  const ExecutorSpec& spec = specs_[command.type];
+  const auto now = Clock::now();
+  try {
+    if (launcher_gone_) {
+      throw tasklib::base::Error(
+          "nothing can be started any more: the launcher of this Client was killed. Create a new "
+          "Client");
+    }
+    const auto paths = process::make_executor_paths(run_directory_, command.executor.value);
+    auto session = std::make_unique<Session>(command.executor, command.type, spec.name,
+                                             paths.directory, paths.socket_path);
+    session->started = now;
+    session->deadline = now + spec.start_deadline;
+    process::LauncherClient::SpawnRequest request;
+    request.key = command.executor.value;
+    request.argv = spec.argv;
+    request.env = environment_;
+    for (const auto& entry : spec.env) set_variable(request.env, entry);
+    set_variable(request.env, "RAIN_EXECUTOR_SOCKET=" + paths.socket_path);
+    set_variable(request.env, "RAIN_EXECUTOR_ID=" + std::to_string(command.executor.value));
+    set_variable(request.env, "RAIN_EXECUTOR_PROTOCOLS=cbor-2@" + paths.socket_path);
+    request.working_directory = paths.directory;
+    request.stdout_path = paths.stdout_path;
+    request.stderr_path = paths.stderr_path;
+    launcher_->spawn(request);
+    session->stderr_path = paths.stderr_path;
+    watch_fd(*session);
+    sessions_.emplace(command.executor, std::move(session));
+  } catch (const std::exception& error) {
+    auto failure = std::make_shared<Failure>();
+    failure->kind = launcher_gone_ ? FailureKind::launcher : FailureKind::executor;
+    failure->message = "Executor '" + spec.name + "' could not be started: " + error.what();
+    core_.on_executor_lost(command.executor, failure, {}, now);
+  }
+}
+
+void Runtime::watch_fd(Session& session) {
+  watch_events(epoll_.get(), session.fd(), tag(Source::executor, session.id.value), EPOLLIN);
+}
+
+void Runtime::on_executor_event(ExecutorId id, std::uint32_t events) {
+  auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  Session& session = *found->second;
+  if (!session.connected()) {
+    if (session.accept(*this)) watch_fd(session);
+    return;
+  }
+  if (events & EPOLLOUT) flush(session);
+  if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) read_from(session);
+}
+
+void Runtime::read_from(Session& session) {
+  if (session.kill_sent && !session.trouble.empty()) {
+    // It is being put down: what it says no longer counts, but a readable socket would spin.
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.fd(), nullptr);
+    return;
+  }
+  try {
+    if (session.receive(*this) == Session::Peer::open) return;
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.fd(), nullptr);
+    // Usually the process is ending and its exit comes in a moment; it says more than this does.
+    session.deadline = Clock::now() + kDeathGrace;
+    if (!session.registered()) {
+      session.deadline.reset();
+      put_down(session, "Closed connection without registration");
+    }
+  } catch (const ProtocolError& error) {
+    put_down(session, error.what());
+  }
+}
+
+void Runtime::put_down(Session& session, const std::string& trouble) {
+  if (session.exited) return;
+  if (session.trouble.empty()) session.trouble = trouble;
+  session.deadline.reset();
+  if (session.kill_sent || launcher_gone_) return;
+  session.kill_sent = true;
+  try {
+    launcher_->kill(session.id.value);
+  } catch (const SystemError&) {
+    // The launcher is gone; its end of file says so next.
+  }
+}
+
+void Runtime::on_launcher() {
+  while (auto report = launcher_->next_report()) {
+    auto found = sessions_.find(ExecutorId{report->key});
+    if (found == sessions_.end()) continue;
+    Session& session = *found->second;
+    if (report->kind == launcher::ReportKind::started) {
+      session.pid = report->pid;
+    } else {
+      bury(session, *report);
+    }
+  }
+  if (launcher_->gone() && !launcher_gone_) on_launcher_gone();
+}
+
+void Runtime::on_launcher_gone() {
+  launcher_gone_ = true;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, launcher_->fd(), nullptr);
+  auto failure = std::make_shared<Failure>();
+  failure->kind = FailureKind::launcher;
+  failure->message =
+      "The launcher, which starts and watches this Client's executors, was killed; its executors "
+      "ended with it. Create a new Client";
+  core_.on_all_lost(failure, Clock::now());
+  for (auto& [id, session] : sessions_) store_.drop_holder(id, Clock::now());
+  sessions_.clear();
+  dirty_.clear();
+  cached_.clear();
+}
+
+void Runtime::bury(Session& session, const std::optional<launcher::Report>& report) {
+  const auto now = Clock::now();
+  if (session.connected() && session.registered() && session.trouble.empty()) {
+    // Results that it sent before it died still count. (A bound: somebody else could hold the
+    // socket open.)
+    try {
+      for (int i = 0; i < kReadsOfTheDead; ++i) {
+        if (session.receive(*this) == Session::Peer::gone) break;
+      }
+    } catch (const ProtocolError& error) {
+      session.trouble = error.what();
+    }
+  }
+  session.exited = true;
+
+  std::vector<TaskRecord*> begun;
+  process::ExecutorDeath death;
+  std::vector<Session::Lost> lost;
+  if (session.registered()) lost = session.take_all();
+  for (const auto& call : lost) {
+    if (!call.begun) continue;
+    begun.push_back(call.call.task.get());
+    death.tasks.push_back(methods_.name(call.call.task->method));
+  }
+  death.executor_type = session.type_name;
+  death.executor_id = session.id.value;
+  death.phase = !session.registered() ? process::ExecutorDeath::Phase::starting
+                : death.tasks.empty() ? process::ExecutorDeath::Phase::idle
+                                      : process::ExecutorDeath::Phase::running;
+  death.trouble = session.trouble;
+  death.exit = report;
+  death.stderr_tail = process::tail_lines(session.stderr_path, kStderrLines);
+
+  auto failure = std::make_shared<Failure>();
+  failure->kind = FailureKind::executor;
+  if (report && report->kind == launcher::ReportKind::spawn_failed) {
+    std::string command;
+    for (const auto& word : specs_[session.type].argv)
+      command += (command.empty() ? "" : " ") + word;
+    failure->message = process::spawn_failure_text(*report, command, session.directory);
+  } else {
+    failure->message = process::death_headline(death);
+    failure->report = process::death_details(death);
+  }
+  store_.drop_holder(session.id, now);
+  for (const auto& id : session.cached) std::erase(cached_[id], session.id);
+  core_.on_executor_lost(session.id, failure, begun, now);
+  launcher::remove_tree(session.directory.c_str());
+  std::erase(dirty_, &session);
+  sessions_.erase(session.id);
+}
+
+void Runtime::on_registered(Session& session) {
+  session.deadline.reset();
+  if (session.protocol() == Protocol::cbor2) session.send_welcome(kInlineLimitBytes);
+  dirty_.push_back(&session);
+  core_.on_executor_ready(session.id, session.traits(), Clock::now());
+}
+
+void Runtime::on_warning(const std::string& text) { warnings_.push_back(text); }
+
+}  // namespace rain
