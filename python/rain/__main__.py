@@ -8,7 +8,10 @@ from pathlib import Path
 import rain
 
 _FOLDERS = {
-    "cmakedir": ("lib/cmake/tasklib", "for CMAKE_PREFIX_PATH or tasklib_DIR: find_package(tasklib)"),
+    "cmakedir": (
+        "lib/cmake/tasklib",
+        "for CMAKE_PREFIX_PATH or tasklib_DIR: find_package(tasklib)",
+    ),
     "includedir": ("include", "the public C++ headers"),
     "tasklibdir": ("share/tasklib", "the tasklib's source folder, to copy for add_subdirectory"),
 }
