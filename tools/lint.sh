@@ -11,7 +11,9 @@ fi
 
 failed=()
 check() { echo "-- $*"; "$@" || failed+=("$1 $2"); }
-mapfile -t cpp_files < <(find cpp tests examples benchmarks -name '*.h' -o -name '*.cpp' | sort)
+# examples/hello/hello.cpp is, blanks included, what users of the older tasklib have.
+mapfile -t cpp_files < <(find cpp tests examples benchmarks \( -name '*.h' -o -name '*.cpp' \) \
+  -not -path examples/hello/hello.cpp | sort)
 echo "-- clang-format: ${#cpp_files[@]} files"
 clang-format --dry-run -Werror "${cpp_files[@]}" || failed+=("clang-format")
 check ruff check .
