@@ -185,6 +185,13 @@ void Governor::cancel(std::vector<TaskRef> tasks) {
   impl_->run([&] { impl_->runtime.core().on_cancel(tasks, tasklib::base::Clock::now()); });
 }
 
+void Governor::cancel_all(const SessionRef& session) {
+  impl_->run([&] {
+    const std::vector<TaskRef> live = session->live;
+    impl_->runtime.core().on_cancel(live, tasklib::base::Clock::now());
+  });
+}
+
 void Governor::unkeep(std::vector<ObjectRef> objects) {
   impl_->run_even_if_closed([&] {
     for (auto& object : objects) {
