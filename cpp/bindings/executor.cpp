@@ -1,0 +1,248 @@
+#include "executor.h"
+
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "errors.h"
+#include "executor/access.h"
+#include "task_context.h"
+#include "task_data.h"
+#include "tasklib/executor.h"
+
+namespace py = pybind11;
+
+namespace rain::bindings {
+namespace {
+
+/// The GIL for one of the executor's threads, which live in C++ and come to Python call by call.
+/// Keeps the thread's Python state in between: making one anew costs more than a call.
+class PythonThread {
+ public:
+  /// Requires: this thread holds the GIL (the thread that calls start()). Releases it.
+  void lend() { state_ = PyEval_SaveThread(); }
+  void take_back() { PyEval_RestoreThread(std::exchange(state_, nullptr)); }
+
+  void enter() {
+    if (state_) {
+      PyEval_RestoreThread(state_);
+    } else {
+      gil_ = PyGILState_Ensure();
+      state_ = PyThreadState_Get();
+      made_ = true;
+    }
+  }
+  void leave() { PyEval_SaveThread(); }
+
+  ~PythonThread() {
+    if (!made_) return;
+    PyEval_RestoreThread(state_);
+    PyGILState_Release(gil_);
+  }
+
+ private:
+  PyThreadState* state_ = nullptr;
+  PyGILState_STATE gil_{};
+  bool made_ = false;
+};
+
+thread_local PythonThread this_thread;
+
+struct HoldGil {
+  HoldGil() { this_thread.enter(); }
+  ~HoldGil() { this_thread.leave(); }
+};
+
+std::string shortened_repr(PyObject* value) {
+  constexpr std::size_t kMaxBytes = 1000;
+  const auto text = py::reinterpret_steal<py::object>(PyObject_Repr(value));
+  if (!text) {
+    PyErr_Clear();
+    return std::string("<") + Py_TYPE(value)->tp_name + ", whose repr() fails>";
+  }
+  std::string repr = py::cast<std::string>(text);
+  if (repr.size() > kMaxBytes) repr = repr.substr(0, kMaxBytes) + "...";
+  return repr;
+}
+
+/// Takes the Python error that is set and describes it as the task's error: its traceback.
+std::string take_error_text() {
+  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  if (value && trace) PyException_SetTraceback(value, trace);
+  const auto error_type = py::reinterpret_steal<py::object>(type);
+  const auto error = py::reinterpret_steal<py::object>(value);
+  const auto traceback = py::reinterpret_steal<py::object>(trace);
+  try {
+    return py::cast<std::string>(
+        py::module_::import("rain.tasklib.failure").attr("describe")(error));
+  } catch (const std::exception&) {  // error_already_set and cast_error
+    PyErr_Clear();
+    return std::string(reinterpret_cast<PyTypeObject*>(error_type.ptr())->tp_name) +
+           " (its traceback could not be formatted)";
+  }
+}
+
+void add_output(TaskContext& context, PyObject* value, bool may_shrink,
+                tasklib::DataInstanceVec& outputs) {
+  tasklib::DataInstancePtr instance = to_instance(context, value, may_shrink);
+  if (!instance)
+    throw py::type_error("Invalid result object: " + shortened_repr(value) +
+                         "\nA task returns bytes, str, anything with the buffer protocol (such as "
+                         "a numpy array), or a DataInstance; ctx.blob(value, encode=\"pickle\") "
+                         "makes one of any other value");
+  outputs.push_back(std::move(instance));
+}
+
+bool is_mapping(PyObject* value) {
+  return PyDict_Check(value) || (PyMapping_Check(value) && PyObject_HasAttrString(value, "keys"));
+}
+
+bool is_sequence(PyObject* value) {
+  return PyTuple_Check(value) || PyList_Check(value) ||
+         (PySequence_Check(value) && !PyUnicode_Check(value) && !PyBytes_Check(value) &&
+          !PyByteArray_Check(value) && !PyMemoryView_Check(value) && !is_task_data(value) &&
+          !is_task_buffer(value));
+}
+
+/// Reference 3.3, "Result conversion". Throws error_already_set and other exceptions for Python.
+void convert_result(TaskContext& self, PyObject* result, tasklib::DataInstanceVec& outputs) {
+  const tasklib::Context& context = *self.context;
+  const std::size_t count = context.n_outputs();
+  if (count == 1) return add_output(self, result, true, outputs);
+  outputs.reserve(count);
+  if (count == 0) {
+    if (result != Py_None && !(PyTuple_Check(result) && PyTuple_GET_SIZE(result) == 0))
+      throw py::value_error("No returned value allowed (0 outputs declared)");
+  } else if (is_mapping(result)) {
+    for (std::size_t i = 0; i < count; ++i) {
+      const py::str label(tasklib::executor::Access::output_spec(context, i).label);
+      const auto value = py::reinterpret_steal<py::object>(PyObject_GetItem(result, label.ptr()));
+      if (!value) throw py::error_already_set();
+      add_output(self, value.ptr(), false, outputs);
+    }
+  } else if (is_sequence(result)) {
+    const auto items = py::reinterpret_steal<py::object>(PySequence_Fast(result, "a sequence"));
+    if (!items) throw py::error_already_set();
+    const auto given = static_cast<std::size_t>(PySequence_Fast_GET_SIZE(items.ptr()));
+    if (given != count)
+      throw py::value_error("Python task should return " + std::to_string(count) +
+                            " outputs, got " + std::to_string(given) + ".");
+    for (std::size_t i = 0; i < count; ++i)
+      add_output(self, PySequence_Fast_GET_ITEM(items.ptr(), static_cast<Py_ssize_t>(i)), false,
+                 outputs);
+  } else {
+    throw py::type_error("Invalid result of task (not a sequence type): " + shortened_repr(result));
+  }
+}
+
+/// One function of the executor; called by its threads without the GIL.
+class Handler {
+ public:
+  Handler(PyObject* function, PyTypeObject* context_type, PyTypeObject* data_type)
+      : function_(function), context_type_(context_type), data_type_(data_type) {}
+
+  void operator()(tasklib::Context& context, tasklib::DataInstanceVec& inputs,
+                  tasklib::DataInstanceVec& outputs) const {
+    const HoldGil gil;
+    if (PyErr_CheckSignals() != 0) return context.set_error(take_error_text());
+    PyObject* self = make_task_context(context_type_, data_type_, context);
+    if (!self) return context.set_error(take_error_text());
+    auto& task_context = *reinterpret_cast<TaskContext*>(self);
+    if (PyObject* result = call(self, inputs)) {
+      try {
+        convert_result(task_context, result, outputs);
+      } catch (...) {
+        set_python_error();
+      }
+      Py_DECREF(result);
+    }
+    if (PyErr_Occurred()) context.set_error(take_error_text());
+    end_call(task_context);
+    Py_DECREF(self);
+  }
+
+ private:
+  /// New reference, or null with a Python error.
+  PyObject* call(PyObject* self, tasklib::DataInstanceVec& inputs) const {
+    constexpr std::size_t kOnStack = 8;
+    std::array<PyObject*, kOnStack + 2> on_stack;
+    std::vector<PyObject*> on_heap;
+    PyObject** args = on_stack.data();
+    if (inputs.size() > kOnStack) {
+      on_heap.resize(inputs.size() + 2);
+      args = on_heap.data();
+    }
+    args[0] = nullptr;  // for vectorcall
+    args[1] = self;
+    std::size_t count = 0;
+    PyObject* result = nullptr;
+    for (; count < inputs.size(); ++count) {
+      args[count + 2] = make_task_data(data_type_, std::move(inputs[count]));
+      if (!args[count + 2]) break;
+    }
+    if (count == inputs.size())
+      result = PyObject_Vectorcall(function_, args + 1,
+                                   (count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    for (std::size_t i = 0; i < count; ++i) Py_DECREF(args[i + 2]);
+    return result;
+  }
+
+  PyObject* function_;  // borrowed from the TaskExecutor
+  PyTypeObject* context_type_;
+  PyTypeObject* data_type_;
+};
+
+class TaskExecutor {
+ public:
+  TaskExecutor(const std::string& type_name, py::type context_type, py::type data_type)
+      : executor_(type_name),
+        context_type_(std::move(context_type)),
+        data_type_(std::move(data_type)) {}
+
+  void add_task(const std::string& name, py::object function) {
+    executor_.add_task(
+        name, Handler(function.ptr(), type_object(context_type_), type_object(data_type_)));
+    functions_.push_back(std::move(function));
+  }
+
+  /// Releases the GIL but for the handlers.
+  void start(unsigned threads) {
+    this_thread.lend();
+    try {
+      executor_.start(threads);
+    } catch (...) {
+      this_thread.take_back();
+      throw;
+    }
+    this_thread.take_back();
+  }
+
+ private:
+  static PyTypeObject* type_object(const py::type& type) {
+    return reinterpret_cast<PyTypeObject*>(type.ptr());
+  }
+
+  tasklib::Executor executor_;
+  py::type context_type_;
+  py::type data_type_;
+  std::vector<py::object> functions_;
+};
+
+}  // namespace
+
+void bind_executor(py::module_& module) {
+  module.add_object("TaskContext", py::handle(reinterpret_cast<PyObject*>(task_context_type())));
+  module.add_object("TaskData", py::handle(reinterpret_cast<PyObject*>(task_data_type())));
+  module.add_object("TaskBuffer", py::handle(reinterpret_cast<PyObject*>(task_buffer_type())));
+  py::class_<TaskExecutor>(module, "TaskExecutor")
+      .def(py::init<const std::string&, py::type, py::type>(), py::arg("type_name"),
+           py::arg("context_type"), py::arg("data_type"))
+      .def("add_task", &TaskExecutor::add_task, py::arg("name"), py::arg("function"))
+      .def("start", &TaskExecutor::start, py::arg("threads"));
+}
+
+}  // namespace rain::bindings

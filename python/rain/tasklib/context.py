@@ -1,0 +1,136 @@
+"""What a task may ask about its call, and do besides returning outputs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rain._core import TaskContext
+from rain.tasklib.attributes import Attributes
+from rain.tasklib.datainstance import DataInstance
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike
+
+
+class OutputSpec(NamedTuple):
+    """An output as the client declared it."""
+
+    label: str
+    content_type: str
+    is_directory: bool
+    attributes: dict[str, Any]
+
+
+class Context(TaskContext):
+    """The first argument of every task. Valid as long as the call.
+
+    Attributes
+    ----------
+    task_id : (int, int)
+        Session and number.
+    task_type : str
+        "executor/function".
+    name : str
+        What the user called the task; often empty.
+    config : object
+        What the client gave as ``config``; None without.
+    cpus : int
+        CPUs that the task was given.
+    """
+
+    __slots__ = ()
+
+    @property
+    def outputs(self) -> list[OutputSpec]:
+        """The outputs as the client declared them."""
+        return [OutputSpec(*output) for output in self._outputs()]
+
+    @property
+    def attributes(self) -> Attributes:
+        """User attributes: the client's, and what this task set for the client to see."""
+        return Attributes(self)
+
+    def debug(self, message: str, *args: object, **kwargs: object) -> None:
+        """Add a line for the one who looks at the task later.
+
+        Parameters
+        ----------
+        message
+            Taken as ``message.format(*args, **kwargs)`` if there are any of these.
+        """
+        if not isinstance(message, str):
+            raise TypeError(f"ctx.debug() takes a str, not {type(message).__name__}")
+        self._debug(message.format(*args, **kwargs) if args or kwargs else message)
+
+    def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike = float) -> np.ndarray[Any, Any]:
+        """Return a numpy array in shared memory, to be filled in place and returned.
+
+        Parameters
+        ----------
+        shape, dtype
+            As for ``numpy.empty``.
+
+        Raises
+        ------
+        StoreFull
+            There is no room.
+        """
+        import numpy as np
+
+        item = np.dtype(dtype)
+        if item.hasobject:
+            raise TypeError("ctx.empty(): an array of Python objects can't be shared; pickle it")
+        dimensions = (shape,) if isinstance(shape, int) else tuple(shape)
+        count = 1
+        for dimension in dimensions:
+            count *= int(dimension)
+        return np.ndarray(dimensions, item, buffer=self.alloc(count * item.itemsize))
+
+    def blob(
+        self, value: Any, content_type: str | None = None, encode: str | None = None
+    ) -> DataInstance:
+        """Return an output made of `value`, to set its content type or attributes.
+
+        Parameters
+        ----------
+        value
+            bytes, str, or anything with the buffer protocol; what ``ctx.alloc`` and ``ctx.empty``
+            gave is sealed without a copy. With `encode`: any value that it can encode.
+        content_type
+            What the data are.
+        encode
+            Encode `value` and use this as the content type, for instance "pickle" or "json".
+        """
+        if encode is not None:
+            if content_type is not None:
+                raise ValueError("Specify only one of content_type and encode")
+            from rain.common.content_type import encode_value
+
+            value, content_type = encode_value(value, encode), encode
+        instance: DataInstance | None = self._make_blob(value)
+        if instance is None:
+            raise TypeError(
+                f"ctx.blob() of {type(value).__name__}: without `encode` it takes bytes, str or "
+                'anything with the buffer protocol; try encode="pickle"'
+            )
+        if content_type is not None:
+            instance._set_content_type(content_type)
+        return instance
+
+    def pickled(self, value: Any) -> DataInstance:
+        """Return an output that holds `value`, pickled."""
+        return self.blob(value, encode="pickle")
+
+    def stage_file(
+        self, path: str | os.PathLike[str], content_type: str | None = None
+    ) -> DataInstance:
+        """Return an output made of a file (or directory) that the task wrote.
+
+        The file is taken away. It must lie in the directory in which the executor was started.
+        """
+        instance: DataInstance = self._make_file(os.path.abspath(os.fspath(path)))
+        if content_type is not None:
+            instance._set_content_type(content_type)
+        return instance

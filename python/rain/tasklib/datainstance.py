@@ -1,0 +1,61 @@
+"""Data as a task sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rain._core import TaskData
+from rain.tasklib.attributes import Attributes
+
+
+class DataInstance(TaskData):
+    """The data of one input, or of an output on its way out.
+
+    Supports the buffer protocol, read-only: ``bytes(x)``, ``memoryview(x)``, ``np.frombuffer(x)``.
+    The view shows the pages of shared memory themselves and keeps them, for longer than the call
+    if need be. A task that returns an input passes it on without a copy.
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+    label : str
+        The task's name for this input, else the object's own label.
+    content_type : str
+        What the data are, for instance "text": what the producer said, else the client.
+    path : str or None
+        Where the data lie if they are a file or directory.
+    is_directory : bool
+    object_id : (int, int) or None
+        Session and number; None for an output.
+    """
+
+    __slots__ = ()
+
+    @property
+    def attributes(self) -> Attributes:
+        """User attributes: the client's, overlaid by what the producing task set.
+
+        Setting one on an instance that is returned sets it on the output.
+        """
+        return Attributes(self)
+
+    def get_str(self) -> str:
+        """Return the data as UTF-8 text."""
+        return str(self, "utf-8")
+
+    def load(self) -> Any:
+        """Return the data decoded by their content type.
+
+        Raises
+        ------
+        RainException
+            There is no content type, or no decoder for it.
+        """
+        from rain.common.content_type import decode_value
+
+        return decode_value(self.get_bytes(), self.content_type or None)
+
+    def __repr__(self) -> str:
+        where = f"path={self.path!r}" if self.path is not None else f"size={self.size}"
+        return f"<DataInstance {where}>"

@@ -1,0 +1,77 @@
+"""One executor process in Python."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from rain._core import TaskExecutor
+from rain.tasklib.context import Context
+from rain.tasklib.datainstance import DataInstance
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Executor:
+    """The functions of one executor type, and the connection to the governor that started it.
+
+    Parameters
+    ----------
+    type_name
+        The part of task types before the "/"; the same as in the governor's configuration.
+    """
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        self._core = TaskExecutor(type_name, Context, DataInstance)
+
+    @overload
+    def task(self, function: Function) -> Function: ...
+    @overload
+    def task(self, *, name: str) -> Callable[[Function], Function]: ...
+    def task(
+        self, function: Function | None = None, *, name: str | None = None
+    ) -> Function | Callable[[Function], Function]:
+        """Make a function a task: ``@executor.task`` or ``@executor.task(name="...")``.
+
+        The function is called with a Context and one DataInstance per input. With one declared
+        output it returns that; with several a sequence, or a mapping by label; with none None.
+        An output is bytes, str, anything with the buffer protocol, or a DataInstance.
+        """
+        if function is None:
+            return lambda decorated: self._add(name, decorated)
+        return self._add(name, function)
+
+    def add_task(self, name: str, function: Callable[..., Any]) -> None:
+        """Make `function` the task `name`; a second one of that name replaces the first."""
+        if not callable(function):
+            raise TypeError(f"task {name!r}: {function!r} is not callable")
+        self._core.add_task(name, function)
+
+    def _add(self, name: str | None, function: Function) -> Function:
+        self.add_task(name or function.__name__, function)
+        return function
+
+    def start(self, threads: int = 1) -> None:
+        """Serve calls until the governor has no more or is gone.
+
+        Parameters
+        ----------
+        threads
+            Calls that run at the same time. They share the interpreter, so this pays for functions
+            that release the GIL.
+
+        Raises
+        ------
+        RuntimeError
+            The program was not started by a governor, or the connection failed.
+        """
+        if threads < 1:
+            raise ValueError(f"start(threads={threads}): at least one thread is needed")
+        for stream in (sys.stdout, sys.stderr):
+            # What a task prints is in the log at once, whatever becomes of the process.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(line_buffering=True)
+        self._core.start(threads)

@@ -1,0 +1,16 @@
+"""An exception as the text of a task's error. Imported when the first task fails."""
+
+from __future__ import annotations
+
+import traceback
+
+
+def describe(error: BaseException) -> str:
+    """Return the traceback of `error`, or what can be said when that fails too."""
+    try:
+        return "".join(traceback.format_exception(error)).rstrip("\n")
+    except BaseException as second:  # the user's classes may do anything
+        return (
+            f"{type(error).__module__}.{type(error).__qualname__} "
+            f"(its traceback could not be formatted: {type(second).__name__})"
+        )
