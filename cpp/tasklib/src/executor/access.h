@@ -39,7 +39,7 @@ struct Access {
   /// True when two instances are views of the same content (share(), pass-through).
   static bool same_content(const DataInstance& a, const DataInstance& b);
   static DataInstancePtr make(std::shared_ptr<Content> content, std::unique_ptr<Metadata> metadata);
-  static Content& content(const DataInstance& instance);
+  static const std::shared_ptr<Content>& content(const DataInstance& instance);
   static MutableBlob make_blob(std::shared_ptr<Content> content, unsigned char* data,
                                std::size_t size_bytes);
   static std::unique_ptr<Context> make_context();

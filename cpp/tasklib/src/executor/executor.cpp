@@ -1,1 +1,45 @@
-// placeholder
+#include "tasklib/executor.h"
+
+#include <cstdio>
+#include <stdexcept>
+
+#include "base/errors.h"
+#include "executor/environment.h"
+#include "executor/loop.h"
+
+namespace tasklib {
+
+struct Executor::State {
+  std::string type;
+  executor::Methods methods;
+};
+
+Executor::Executor(const std::string& type_name) : state_(new State) {
+  if (type_name.empty() || type_name.find('/') != std::string::npos)
+    throw std::invalid_argument("'" + type_name +
+                                "' is no executor type: it must not be empty or contain a '/'");
+  state_->type = type_name;
+}
+
+Executor::~Executor() = default;
+
+void Executor::add_task(const std::string& name, const TaskFunction& function) {
+  if (!function) throw std::invalid_argument("add_task(\"" + name + "\"): the function is empty");
+  state_->methods[state_->type + "/" + name].function = function;
+}
+
+void Executor::start(unsigned threads) {
+  if (threads == 0) throw std::invalid_argument("start(0): at least one thread is needed");
+  executor::Environment environment = executor::read_environment();
+  try {
+    executor::Loop(state_->type, state_->methods, environment, threads).run();
+  } catch (const std::exception& error) {
+    // The governor keeps the last lines of stderr, whatever main() does with the exception.
+    const std::string text = "executor '" + state_->type + "' (id " +
+                             std::to_string(environment.executor_id) + "): " + error.what();
+    std::fprintf(stderr, "tasklib: %s\n", text.c_str());
+    throw std::runtime_error(text);
+  }
+}
+
+}  // namespace tasklib
