@@ -36,6 +36,8 @@
 namespace rain::launcher {
 namespace {
 
+constexpr int kGraceMilliseconds = 800;  // more than nested launchers get, see processes.h
+
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -106,6 +108,9 @@ int main(int argc, char** argv) {
     pollfd watched[] = {{client, POLLIN, 0}, {inner_pidfd, POLLIN, 0}, {socket, 0, 0}};
     while (inner_pidfd >= 0 && ::poll(watched, 3, -1) < 0 && errno == EINTR) {
     }
+    // The inner one sees the same and cleans up. It is killed only if it hangs: were this process
+    // killed just after it had killed the other, nobody would be left.
+    ::poll(&watched[1], 1, kGraceMilliseconds);
   }
   ::shutdown(socket, SHUT_RDWR);  // a forked copy of the client may hold an end of it
   end_all_descendants(inner);

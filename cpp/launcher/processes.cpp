@@ -107,16 +107,25 @@ std::vector<pid_t> tree_of(const std::vector<ProcessEntry>& table, pid_t root) {
   return tree;
 }
 
-bool started_with(pid_t pid, const char* assignment) {
-  char path[40];
-  ::snprintf(path, sizeof path, "/proc/%d/environ", pid);
-  const std::string environment = read_file(path);
+Answer started_with(pid_t pid, const char* assignment) {
+  const std::string base = "/proc/" + std::to_string(pid);
+  const std::string environment = read_file((base + "/environ").c_str());
+  if (environment.empty()) {
+    // Really empty only if the kernel knows where it lies: fields 50 and 51, from 3 on here.
+    const std::string stat = read_file((base + "/stat").c_str());
+    const size_t close = stat.rfind(')');
+    const char* at = close == std::string::npos ? "" : stat.c_str() + close + 1;
+    for (int field = 3; field < 50 && *at != '\0'; ++field) at += 1 + ::strcspn(at + 1, " ");
+    unsigned long start = 0, end = 0;
+    if (::sscanf(at, "%lu %lu", &start, &end) != 2 || end == 0) return Answer::unknown;
+    return start == end ? Answer::no : Answer::unknown;
+  }
   for (size_t at = 0; at < environment.size();) {
     const char* variable = environment.c_str() + at;
-    if (::strcmp(variable, assignment) == 0) return true;
+    if (::strcmp(variable, assignment) == 0) return Answer::yes;
     at += ::strlen(variable) + 1;
   }
-  return false;
+  return Answer::no;
 }
 
 void end_all_descendants(pid_t inner) {

@@ -24,8 +24,11 @@ std::vector<pid_t> own_children();
 /// `root` and all below it in `table`.
 std::vector<pid_t> tree_of(const std::vector<ProcessEntry>& table, pid_t root);
 
-/// Whether the process was started with `assignment` ("NAME=value") in its environment.
-bool started_with(pid_t pid, const char* assignment);
+/// Whether the process was started with `assignment` ("NAME=value") in its environment. `unknown`:
+/// it is just executing a program (its environment reads as empty then), ending, or not ours to
+/// look into.
+enum class Answer { no, yes, unknown };
+Answer started_with(pid_t pid, const char* assignment);
 
 /// SIGKILLs and reaps every descendant, again and again until there is none (a fork may run ahead
 /// of one round). Launchers that were started further down clean up after themselves first, as

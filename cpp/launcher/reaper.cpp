@@ -20,6 +20,8 @@
 namespace rain::launcher {
 namespace {
 
+constexpr std::uint64_t kUnknownNs = 1'000'000'000;  // how long an orphan's owner may be unclear
+
 std::uint64_t now_ns() {
   timespec t;
   ::clock_gettime(CLOCK_MONOTONIC, &t);
@@ -56,7 +58,7 @@ void Reaper::run() {
                         {client_, POLLIN, 0},
                         {outer_, POLLIN, 0}};
     // While something dies, look again even without a signal.
-    if (::poll(watched, 4, any_dead() ? 50 : -1) < 0 && errno != EINTR) return;
+    if (::poll(watched, 4, any_dead() ? 10 : -1) < 0 && errno != EINTR) return;
     if (watched[2].revents != 0 || watched[3].revents != 0) return;
     if (watched[1].revents != 0 || any_dead()) {
       signalfd_siginfo signals[16];
@@ -117,7 +119,7 @@ void Reaper::start(const Request& request, char* strings, char* end) {
       return report(answer);
     }
   }
-  Process process{request.key, 0, now_ns(), {}, false, {}};
+  Process process{request.key, 0, now_ns(), {}, false, 0, {}};
   for (char* variable : env) {
     if (::strncmp(variable, "RAIN_EXECUTOR_SOCKET=", 21) == 0) process.owner = variable;
   }
@@ -155,6 +157,7 @@ void Reaper::reap() {
     rusage usage{};
     if (::wait4(info.si_pid, &status, __WALL, &usage) < 0 || found == processes_.end()) continue;
     found->dead = true;
+    found->death_ns = now_ns();
     found->exit = {ReportKind::exited,
                    found->key,
                    found->pid,
@@ -162,7 +165,7 @@ void Reaper::reap() {
                    status,
                    SpawnStep::none,
                    static_cast<std::uint64_t>(usage.ru_maxrss) * 1024,
-                   now_ns() - found->start_ns};
+                   found->death_ns - found->start_ns};
   }
   finish_dead();
 }
@@ -175,31 +178,26 @@ void Reaper::finish_dead() {
     if (process.dead) continue;
     orphans.erase(std::remove(orphans.begin(), orphans.end(), process.pid), orphans.end());
   }
-  std::vector<std::uint32_t> unfinished;  // keys of the dead that left something
-  if (!orphans.empty()) {
-    const std::vector<ProcessEntry> table = all_processes();
+  const std::vector<ProcessEntry> table =
+      orphans.empty() ? std::vector<ProcessEntry>{} : all_processes();
+  const std::uint64_t now = now_ns();
+  for (std::size_t i = 0; i < processes_.size();) {
+    const Process& process = processes_[i];
+    bool wait = !process.dead;
     for (const ProcessEntry& entry : table) {
+      if (!process.dead) break;
       if (entry.zombie || std::find(orphans.begin(), orphans.end(), entry.pid) == orphans.end()) {
         continue;
       }
-      for (const Process& owner : processes_) {
-        if (!owner.dead) continue;
-        if (entry.session != owner.pid &&
-            (owner.owner.empty() || !started_with(entry.pid, owner.owner.c_str()))) {
-          continue;
-        }
-        bool killed = false;
-        for (pid_t pid : tree_of(table, entry.pid)) killed |= ::kill(pid, SIGKILL) == 0;
-        // One that can't be killed must not hold the report back for ever.
-        if (killed) unfinished.push_back(owner.key);
-        break;
-      }
+      const Answer answer = entry.session == process.pid ? Answer::yes
+                            : process.owner.empty()
+                                ? Answer::no
+                                : started_with(entry.pid, process.owner.c_str());
+      if (answer == Answer::unknown) wait |= now - process.death_ns < kUnknownNs;
+      if (answer != Answer::yes) continue;
+      // One that can't be killed must not hold the report back.
+      for (pid_t pid : tree_of(table, entry.pid)) wait |= ::kill(pid, SIGKILL) == 0;
     }
-  }
-  for (std::size_t i = 0; i < processes_.size();) {
-    const Process& process = processes_[i];
-    const bool wait = !process.dead || std::find(unfinished.begin(), unfinished.end(),
-                                                 process.key) != unfinished.end();
     if (wait) {
       ++i;
     } else {

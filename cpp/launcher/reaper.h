@@ -33,6 +33,7 @@ class Reaper {
     std::uint64_t start_ns;
     std::string owner;  // its "RAIN_EXECUTOR_SOCKET=..."; empty: none
     bool dead = false;  // reaped; `exit` is filled in
+    std::uint64_t death_ns = 0;
     Report exit{};
   };
 
