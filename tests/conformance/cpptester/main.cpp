@@ -1,0 +1,232 @@
+// Executor "cpptester": what the conformance suite asks of an executor, in C++.
+#include <tasklib/executor.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using tasklib::Context;
+using tasklib::DataInstanceVec;
+using tasklib::MemDataInstance;
+using tasklib::Value;
+
+void push_text(DataInstanceVec& outputs, const std::string& text) {
+  outputs.push_back(std::make_unique<MemDataInstance>(text));
+}
+
+void hello(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  if (!ctx.check_n_args(1)) return;
+  push_text(outputs, "Hello " + inputs[0]->read_as_string() + "!");
+}
+
+void fail(Context& ctx, DataInstanceVec& inputs, DataInstanceVec&) {
+  if (!ctx.check_n_args(1)) return;
+  ctx.set_error(inputs[0]->read_as_string());
+}
+
+// ---- Data -------------------------------------------------------------------------------------
+
+void echo(Context&, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  for (auto& input : inputs) outputs.push_back(std::move(input));
+}
+
+// The first input as every output.
+void repeat(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  for (std::size_t i = 0; i < ctx.n_outputs(); ++i) outputs.push_back(inputs.at(0)->share());
+}
+
+void concat(Context&, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  std::string all;
+  for (auto& input : inputs) all += input->read_as_string();
+  outputs.push_back(std::make_unique<MemDataInstance>(std::move(all)));
+}
+
+// As many pieces, of nearly one size, as there are outputs.
+void split(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  if (!ctx.check_n_args(1)) return;
+  const std::string all = inputs[0]->read_as_string();
+  const std::size_t n = ctx.n_outputs();
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t begin = all.size() * i / n;
+    push_text(outputs, all.substr(begin, all.size() * (i + 1) / n - begin));
+  }
+}
+
+void sum_doubles(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  double sum = 0;
+  for (auto& input : inputs) {
+    const double* numbers = input->as<double>();
+    for (std::size_t i = 0; i < input->count<double>(); ++i) sum += numbers[i];
+  }
+  auto output = ctx.alloc<double>(1);
+  *output.as<double>() = sum;
+  outputs.push_back(std::move(output).seal());
+}
+
+// config: size, byte; optional shrink_to. Written in place.
+void fill(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+  auto output = ctx.alloc(ctx.config().at("size").as_uint());
+  std::memset(output.data(), static_cast<int>(ctx.config().at("byte").as_int()), output.size());
+  if (ctx.config().contains("shrink_to")) output.shrink(ctx.config()["shrink_to"].as_uint());
+  outputs.push_back(std::move(output).seal());
+}
+
+// config: size, byte. Made in ordinary memory.
+void fill_memory(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+  outputs.push_back(std::make_unique<MemDataInstance>(
+      std::vector<unsigned char>(ctx.config().at("size").as_uint(),
+                                 static_cast<unsigned char>(ctx.config().at("byte").as_uint()))));
+}
+
+// Keeps its inputs until "release" is called.
+DataInstanceVec& kept() {
+  static DataInstanceVec instances;
+  return instances;
+}
+
+void keep(Context&, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  for (auto& input : inputs) kept().push_back(std::move(input));
+  push_text(outputs, std::to_string(kept().size()));
+}
+
+void release(Context&, DataInstanceVec&, DataInstanceVec& outputs) {
+  std::string all;
+  for (auto& instance : kept()) all += instance->read_as_string();
+  kept().clear();
+  push_text(outputs, all);
+}
+
+// ---- What is known besides bytes --------------------------------------------------------------
+
+void attributes(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  Value::Array of_inputs;
+  for (auto& input : inputs) {
+    of_inputs.push_back(Value::Map{{"label", input->get_label()},
+                                   {"content_type", input->get_content_type()},
+                                   {"size", input->get_size()},
+                                   {"is_directory", input->is_directory()},
+                                   {"spec_user", input->get_spec_attributes()},
+                                   {"info_user", input->get_attributes()}});
+  }
+  Value::Array of_outputs;
+  for (std::size_t i = 0; i < ctx.n_outputs(); ++i) {
+    const auto spec = ctx.output_spec(i);
+    of_outputs.push_back(Value::Map{{"label", spec.label},
+                                    {"content_type", spec.content_type},
+                                    {"is_directory", spec.is_directory},
+                                    {"spec_user", spec.attributes}});
+  }
+  const Value all = Value::Map{{"task_type", ctx.task_type()}, {"name", ctx.name()},
+                               {"cpus", ctx.cpus()},           {"config", ctx.config()},
+                               {"user", ctx.get_attributes()}, {"inputs", of_inputs},
+                               {"outputs", of_outputs}};
+  push_text(outputs, all.to_json());
+  outputs[0]->set_content_type("json");
+  outputs[0]->set_attribute("numbers", Value::Array{1, -2, 0.5, UINT64_MAX});
+  outputs[0]->set_attribute("nested", Value::Map{{"b", true}, {"a", nullptr}});
+  ctx.set_attribute("seen_inputs", inputs.size());
+}
+
+void debug(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  for (auto& input : inputs) ctx.debug(input->read_as_string());
+  push_text(outputs, "done");
+}
+
+// ---- Time -------------------------------------------------------------------------------------
+
+// config: seconds. Ends early when cancelled.
+void sleep_a_while(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+  using Clock = std::chrono::steady_clock;
+  const auto end =
+      Clock::now() + std::chrono::duration<double>(ctx.config().at("seconds").as_double());
+  while (Clock::now() < end && !ctx.cancelled())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  push_text(outputs, "slept");
+}
+
+// Never ends, whoever asks.
+void spin(Context&, DataInstanceVec&, DataInstanceVec&) {
+  for (;;) ::pause();
+}
+
+void count_calls(Context&, DataInstanceVec&, DataInstanceVec& outputs) {
+  static std::atomic<int> calls{0};
+  push_text(outputs, std::to_string(++calls));
+}
+
+void pid(Context&, DataInstanceVec&, DataInstanceVec& outputs) {
+  push_text(outputs, std::to_string(::getpid()));
+}
+
+// ---- Ways to fail -----------------------------------------------------------------------------
+
+void throw_std(Context&, DataInstanceVec&, DataInstanceVec&) {
+  throw std::runtime_error("thrown on purpose");
+}
+
+void throw_int(Context&, DataInstanceVec&, DataInstanceVec&) { throw 42; }
+
+void abort_process(Context&, DataInstanceVec&, DataInstanceVec&) { std::abort(); }
+
+void segfault(Context&, DataInstanceVec&, DataInstanceVec&) {
+  std::signal(SIGSEGV, SIG_DFL);  // a sanitizer would catch it
+  std::raise(SIGSEGV);
+}
+
+// config: code
+void exit_process(Context& ctx, DataInstanceVec&, DataInstanceVec&) {
+  std::exit(static_cast<int>(ctx.config().at("code").as_int()));
+}
+
+// config: produce; how many outputs to make, whatever was declared.
+void wrong_outputs(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+  for (std::uint64_t i = 0; i < ctx.config().at("produce").as_uint(); ++i) push_text(outputs, "x");
+}
+
+// config: size
+void big_error(Context& ctx, DataInstanceVec&, DataInstanceVec&) {
+  ctx.set_error(std::string(ctx.config().at("size").as_uint(), 'e'));
+}
+
+}  // namespace
+
+// usage: cpptester [threads]
+int main(int argc, char** argv) {
+  tasklib::Executor executor("cpptester");
+  executor.add_task("hello", hello);
+  executor.add_task("fail", fail);
+  executor.add_task("echo", echo);
+  executor.add_task("repeat", repeat);
+  executor.add_task("concat", concat);
+  executor.add_task("split", split);
+  executor.add_task("sum_doubles", sum_doubles);
+  executor.add_task("fill", fill);
+  executor.add_task("fill_memory", fill_memory);
+  executor.add_task("keep", keep);
+  executor.add_task("release", release);
+  executor.add_task("attributes", attributes);
+  executor.add_task("debug", debug);
+  executor.add_task("sleep", sleep_a_while);
+  executor.add_task("spin", spin);
+  executor.add_task("count_calls", count_calls);
+  executor.add_task("pid", pid);
+  executor.add_task("throw_std", throw_std);
+  executor.add_task("throw_int", throw_int);
+  executor.add_task("abort", abort_process);
+  executor.add_task("segfault", segfault);
+  executor.add_task("exit", exit_process);
+  executor.add_task("wrong_outputs", wrong_outputs);
+  executor.add_task("big_error", big_error);
+  executor.start(argc > 1 ? static_cast<unsigned>(std::atoi(argv[1])) : 1);
+}
