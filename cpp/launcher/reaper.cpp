@@ -186,9 +186,8 @@ void Reaper::finish_dead() {
     bool wait = !process.dead;
     for (const ProcessEntry& entry : table) {
       if (!process.dead) break;
-      if (entry.zombie || std::find(orphans.begin(), orphans.end(), entry.pid) == orphans.end()) {
-        continue;
-      }
+      // A zombie counts too: what was below it has come to us after `orphans` was read.
+      if (std::find(orphans.begin(), orphans.end(), entry.pid) == orphans.end()) continue;
       const Answer answer = entry.session == process.pid ? Answer::yes
                             : process.owner.empty()
                                 ? Answer::no
