@@ -117,6 +117,19 @@ TEST_F(ArenaTest, what_the_governor_frees_is_allocated_again) {
   EXPECT_EQ(arena.allocate(4096)->ref.offset_bytes, 0u);
 }
 
+TEST_F(ArenaTest, one_free_extent_may_hold_several_blobs) {
+  Arena arena;
+  arena.add_lease(make(1, 4096), {{0, 4096}});
+  const auto a = arena.allocate(100), b = arena.allocate(100), c = arena.allocate(100);
+  arena.seal(a->ref);
+  arena.free({RegionId{1}, 0, 256});  // a and b, though b was never said to be sealed
+  EXPECT_THROW(arena.seal(b->ref), ProtocolError);
+  EXPECT_TRUE(arena.give_up_idle_leases().empty());
+  arena.seal(c->ref);
+  EXPECT_EQ(arena.free_bytes(), 4096u - 128);
+  EXPECT_EQ(arena.give_up_idle_leases().size(), 1u);
+}
+
 TEST_F(ArenaTest, wrong_seals_and_frees_are_refused_and_change_nothing) {
   Arena arena;
   arena.add_lease(make(1, 8192), {{0, 8192}});

@@ -81,19 +81,17 @@ void Arena::free(const wire::BlobRef& ref) {
   }
   // check_extent() has made sure that nothing here wraps.
   const wire::Extent extent{ref.offset_bytes, extent_size(ref.size_bytes)};
-  const auto next = lease.unsealed.lower_bound(extent.offset_bytes);
-  const bool own = next != lease.unsealed.end() && next->first == ref.offset_bytes &&
-                   next->second == ref.size_bytes;
-  if (!own) {
-    const bool meets_next =
-        next != lease.unsealed.end() && next->first < extent.offset_bytes + extent.size_bytes;
-    const bool meets_previous =
-        next != lease.unsealed.begin() &&
-        std::prev(next)->first + std::prev(next)->second > extent.offset_bytes;
-    if (meets_next || meets_previous) refuse("freed while it is being written", ref);
-  }
+  const std::uint64_t end = extent.offset_bytes + extent.size_bytes;
+  const auto first = lease.unsealed.lower_bound(extent.offset_bytes);
+  const auto last = lease.unsealed.lower_bound(end);
+  const auto leaves = [](const auto& allocation, std::uint64_t border) {
+    return allocation.first + allocation.second > border;
+  };
+  if ((first != lease.unsealed.begin() && leaves(*std::prev(first), extent.offset_bytes)) ||
+      (first != last && leaves(*std::prev(last), end)))
+    refuse("freed, but in part still being written", ref);
   if (!lease.free.add(extent)) refuse("freed, but free already", ref);
-  if (own) lease.unsealed.erase(next);
+  lease.unsealed.erase(first, last);
 }
 
 std::vector<base::RegionId> Arena::give_up_idle_leases() {

@@ -31,10 +31,11 @@ class Arena {
   /// The blob is complete and its result goes out: from now on it is the governor's to free.
   /// Throws ProtocolError when it was not allocated here, or was sealed or freed already.
   void seal(const wire::BlobRef& ref);
-  /// An allocation that was not sealed, or an extent that the governor declared free. Throws
-  /// ProtocolError, and frees nothing, when that extent is not one of ours, is free already, or
-  /// is part of what is being written. (A Freed message that crossed our LeaseReturned names a
-  /// region that we no longer hold: the caller asks holds() first, and ignores it.)
+  /// An allocation that was not sealed, or an extent that the governor declared free (whatever
+  /// lies in it is ours to use again). Throws ProtocolError, and frees nothing, when that extent is
+  /// not in one of our leases, is free already in part, or cuts an unsealed allocation in two.
+  /// (A Freed message that crossed our LeaseReturned names a region that we no longer hold: the
+  /// caller asks holds() first, and ignores it.)
   void free(const wire::BlobRef& ref);
   /// Leases in which nothing is being written (all that was allocated is sealed or free), to be
   /// returned. They are no longer ours; the process keeps them mapped until RegionDropped.
