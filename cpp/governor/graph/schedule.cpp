@@ -1,6 +1,6 @@
-// What runs where. Three steps: executors get what their threads can be at, as far as the cpus
-// reach (new ones are started only if the present ones don't suffice); then measured, short calls
-// are queued ahead; and when nothing is ready, an idle executor gets what another has queued.
+// What runs where. First executors get what their threads can be at, as far as the cpus reach.
+// Then measured, short calls are queued ahead, and only for what still remains new executors are
+// started. When nothing is ready, an idle executor gets what another has queued.
 
 #include <algorithm>
 
@@ -19,11 +19,10 @@ constexpr int kStuck = 10;
 
 void Core::State::schedule() {
   ++round;
-  if (ready_tasks > 0) {
-    while (ready_tasks > 0 && open_slot()) {
-    }
-    queue_ahead();
+  while (ready_tasks > 0 && open_slot()) {
   }
+  if (ready_tasks > 0)
+    for (const auto& task_class : executors.classes()) queue_ahead(*task_class);
   balance();
 }
 
@@ -36,20 +35,22 @@ void Core::State::schedule_after_call(Executor& executor) {
   queue_ahead(executor);
 }
 
-/// Gives cpus to one more call or start. False: nothing to do, or no room for who is next. It is
-/// not passed over in favour of smaller ones, so every task gets its cpus some time.
+/// Gives cpus to one more call or start, if queues don't take it all. False: nothing to do, or no
+/// room for who is next. It is not passed over in favour of smaller ones, so every task gets its
+/// cpus some time.
 bool Core::State::open_slot() {
   TaskClass* task_class = most_entitled_class();
   if (!task_class || executors.used_cpus() + task_class->cpus > options.cpus) return false;
-  task_class->served = ++servings;
   if (Executor* executor = slot_for(*task_class)) {
+    task_class->served = ++servings;
     if (executor->idle()) {
       executor->began_in_round = round;
       executor->progress_at = now;
     }
     send_next(*task_class, *executor);
   } else {
-    spawn(*task_class);
+    queue_ahead(*task_class);
+    if (!task_class->ready.empty()) spawn(*task_class);
   }
   return true;
 }
@@ -67,9 +68,13 @@ TaskClass* Core::State::most_entitled_class() const {
   return best;
 }
 
+/// Those that are starting will take all that is ready, or all cpus.
 bool Core::State::covered_by_starting(const TaskClass& task_class) const {
-  return task_class.ready.size() <=
-         task_class.starting * executors.types()[task_class.type]->threads;
+  const std::uint32_t threads = executors.types()[task_class.type]->threads;
+  return task_class.ready.size() <= task_class.starting * threads ||
+         (task_class.starting > 0 &&
+          executors.used_cpus() + task_class.starting * (threads - 1) * task_class.cpus >=
+              options.cpus);
 }
 
 /// Whether executors of the class should run dry, because another class waits and has less.
@@ -107,30 +112,27 @@ bool Core::State::can_queue_ahead(const Executor& executor, const TaskRecord& ta
              static_cast<std::uint64_t>(options.queue_ahead.count()) * traits.threads;
 }
 
-void Core::State::queue_ahead() {
-  for (const auto& task_class : executors.classes()) {
-    ReadyTasks& ready = task_class->ready;
-    if (ready.empty()) continue;
-    // One that began just now gets its turn's worth even if it is to run dry afterwards.
-    const bool yields = must_yield(*task_class);
-    std::vector<Executor*> open;
-    for (Executor* each : executors.types()[task_class->type]->executors)
-      if (!each->idle() && each->phase == Executor::Phase::running &&
-          each->task_class == task_class.get() && (!yields || each->began_in_round == round))
-        open.push_back(each);
-    // Level them, the shortest queue first.
-    std::sort(open.begin(), open.end(), [](const Executor* a, const Executor* b) {
-      return a->calls.size() < b->calls.size();
-    });
-    while (!ready.empty() && !open.empty()) {
-      const std::uint32_t level = open.front()->calls.size();
-      for (std::size_t i = 0; i < open.size() && !ready.empty();) {
-        if (open[i]->calls.size() > level) break;
-        if (can_queue_ahead(*open[i], ready.next()))
-          send_next(*task_class, *open[i++]);
-        else
-          open.erase(open.begin() + static_cast<std::ptrdiff_t>(i));
-      }
+/// Levels the queues of the executors that work on the class, the shortest first.
+void Core::State::queue_ahead(TaskClass& task_class) {
+  ReadyTasks& ready = task_class.ready;
+  if (ready.empty()) return;
+  // One that began just now gets its turn's worth even if it is to run dry afterwards.
+  const bool yields = must_yield(task_class);
+  std::vector<Executor*> open;
+  for (Executor* each : executors.types()[task_class.type]->executors)
+    if (each->task_class == &task_class && !each->calls.empty() &&
+        can_queue_ahead(*each, ready.next()) && (!yields || each->began_in_round == round))
+      open.push_back(each);
+  std::sort(open.begin(), open.end(),
+            [](const Executor* a, const Executor* b) { return a->calls.size() < b->calls.size(); });
+  while (!ready.empty() && !open.empty()) {
+    const std::uint32_t level = open.front()->calls.size();
+    for (std::size_t i = 0; i < open.size() && !ready.empty();) {
+      if (open[i]->calls.size() > level) break;
+      if (can_queue_ahead(*open[i], ready.next()))
+        send_next(task_class, *open[i++]);
+      else
+        open.erase(open.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
 }

@@ -99,7 +99,7 @@ struct Core::State {
   Executor* slot_for(const TaskClass& task_class) const;
   void spawn(TaskClass& task_class);
   bool can_queue_ahead(const Executor& executor, const TaskRecord& task) const;
-  void queue_ahead();
+  void queue_ahead(TaskClass& task_class);
   void queue_ahead(Executor& executor);
   void send_next(TaskClass& task_class, Executor& executor);
   void balance();
