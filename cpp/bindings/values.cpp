@@ -73,9 +73,7 @@ class Encoder {
                             " levels deep; does it contain itself?");
   }
 
-  static const Place& root(const Place& place) {
-    return place.outer ? root(*place.outer) : place;
-  }
+  static const Place& root(const Place& place) { return place.outer ? root(*place.outer) : place; }
 
   void write_int(PyObject* value, const Place& place) {
     int overflow = 0;
@@ -182,7 +180,7 @@ py::object read_value(Reader& reader) {
       py::list list;
       auto span = reader.enter_array();
       while (reader.more(span)) list.append(read_value(reader));
-      return std::move(list);
+      return list;
     }
     case Kind::map: {
       py::dict dict;
@@ -196,7 +194,7 @@ py::object read_value(Reader& reader) {
         }
         dict[key] = read_value(reader);
       }
-      return std::move(dict);
+      return dict;
     }
     case Kind::end:
     case Kind::stop:

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+
+#include "base/bytes.h"
+
+namespace rain::bindings {
+
+/// A new _core.Blob: a read-only PEP 3118 exporter of bytes that somebody else keeps. The bytes
+/// stay as long as the Blob or any buffer taken from it. Throws error_already_set.
+pybind11::object make_blob(std::shared_ptr<const void> keep_alive, tasklib::base::ByteView bytes);
+
+void bind_blob(pybind11::module_& module);
+
+}  // namespace rain::bindings

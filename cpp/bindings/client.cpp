@@ -1,0 +1,520 @@
+#include "client.h"
+
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "base/cpu_limit.h"
+#include "blob.h"
+#include "engine.h"
+#include "errors.h"
+#include "objects.h"
+#include "session_core.h"
+
+namespace py = pybind11;
+
+namespace rain::bindings {
+namespace {
+
+using graph::ObjectRef;
+using graph::ObjectState;
+using graph::TaskRef;
+using graph::TaskState;
+using tasklib::base::Clock;
+using tasklib::base::TimePoint;
+
+std::string text_of(py::handle object) { return py::repr(object); }
+
+/// The engine of a session that can be used. Throws RainException.
+std::shared_ptr<Engine> engine_of(const SessionCore* core) {
+  if (!core->engine)
+    raise("RainException",
+          "session " + std::to_string(core->record->id) +
+              " has no client: it can only build graphs; use Client().new_session()");
+  core->engine->drain();
+  return core->engine;
+}
+
+// ---- waiting ------------------------------------------------------------------------------------
+
+std::optional<TimePoint> deadline_after(const std::optional<double>& seconds) {
+  constexpr double kForever = 1e9;
+  if (!seconds || *seconds >= kForever) return std::nullopt;
+  if (std::isnan(*seconds)) throw py::value_error("timeout must not be NaN");
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                            std::chrono::duration<double>(std::max(*seconds, 0.0)));
+}
+
+/// Releases the GIL, but looks at signals. What a handler throws (KeyboardInterrupt) ends the
+/// wait, after `cancel`. False: the time is over.
+template <class Call, class Cancel>
+bool wait_with_signals(Call&& call, Cancel&& cancel) {
+  for (;;) {
+    Governor::Wait outcome;
+    {
+      const py::gil_scoped_release unlocked;
+      outcome = call();
+    }
+    if (outcome == Governor::Wait::done) return true;
+    if (outcome == Governor::Wait::timed_out) return false;
+    if (PyErr_CheckSignals() == 0) continue;
+    const py::error_already_set interruption;
+    try {
+      const py::gil_scoped_release unlocked;
+      cancel();
+    } catch (const UsageError&) {  // closed meanwhile: nothing is left to cancel
+    }
+    throw interruption;
+  }
+}
+
+/// Tasks and data objects of one client.
+struct Items {
+  std::shared_ptr<Engine> engine;  // null when there are none
+  std::vector<TaskRef> tasks;
+  std::vector<ObjectRef> objects;
+  std::vector<TaskRef> producers;  // of the objects, as far as known
+
+  explicit Items(const py::sequence& items) {
+    const SessionCore* any = nullptr;
+    for (const py::handle item : items) {
+      const SessionCore* core = add(item);
+      if (any && core->engine != any->engine)
+        raise("RainException", "the items belong to different clients: wait for each client's own");
+      any = core;
+    }
+    if (any) engine = engine_of(any);
+  }
+
+  std::vector<TaskRef> all_tasks() const {
+    std::vector<TaskRef> all = tasks;
+    all.insert(all.end(), producers.begin(), producers.end());
+    return all;
+  }
+
+ private:
+  const SessionCore* add(py::handle item) {
+    if (is_task(item.ptr())) {
+      const TaskHandle* handle = initialised_task(item.ptr());
+      if (handle->record->state.load() == TaskState::draft)
+        raise("RainException", "Task " + text_of(item) + " is not submitted");
+      tasks.emplace_back(handle->record);
+      return handle->session;
+    }
+    if (is_data_object(item.ptr())) {
+      const ObjectHandle* handle = initialised_object(item.ptr());
+      if (handle->record->state.load() == ObjectState::draft)
+        raise("RainException", "Object " + text_of(item) + " is not submitted.");
+      objects.emplace_back(handle->record);
+      if (handle->producer) producers.emplace_back(handle->producer);
+      return handle->session;
+    }
+    throw py::type_error("Neither Task or DataObject: " + text_of(item));
+  }
+};
+
+bool ended_badly(const graph::TaskRecord& task) {
+  const TaskState state = task.state.load(std::memory_order_acquire);
+  return graph::is_terminal(state) && state != TaskState::finished;
+}
+
+bool session_failed(const SessionCore* core) {
+  return core->record->failed.load(std::memory_order_acquire);
+}
+
+/// The first item that did not or will not finish, else None.
+py::object first_problem(const py::sequence& items) {
+  for (const py::handle item : items) {
+    bool bad = false;
+    if (is_task(item.ptr())) {
+      const TaskHandle* handle = initialised_task(item.ptr());
+      bad = session_failed(handle->session) || ended_badly(*handle->record);
+    } else {
+      const ObjectHandle* handle = initialised_object(item.ptr());
+      bad = session_failed(handle->session) || (handle->producer && ended_badly(*handle->producer));
+    }
+    if (bad) return py::reinterpret_borrow<py::object>(item);
+  }
+  return py::none();
+}
+
+[[noreturn]] void raise_timeout(double seconds) {
+  raise("WaitTimeout", "not finished after " + std::string(py::str(py::float_(seconds))) +
+                           " s; it goes on: wait again, or cancel it");
+}
+
+py::object wait_all(const py::sequence& items, const std::optional<double>& timeout) {
+  const Items waited(items);
+  if (!waited.engine) return py::none();
+  Governor& governor = waited.engine->governor();
+  const auto deadline = deadline_after(timeout);
+  if (!wait_with_signals([&] { return governor.wait(waited.tasks, waited.objects, deadline); },
+                         [&] { governor.cancel(waited.all_tasks()); }))
+    raise_timeout(*timeout);
+  return first_problem(items);
+}
+
+py::object wait_some(const py::sequence& items, const std::optional<double>& timeout) {
+  const Items waited(items);
+  if (!waited.engine) return py::none();
+  Governor& governor = waited.engine->governor();
+  const auto deadline = deadline_after(timeout);
+  if (!wait_with_signals([&] { return governor.wait_some(waited.tasks, waited.objects, deadline); },
+                         [&] { governor.cancel(waited.all_tasks()); }))
+    raise_timeout(*timeout);
+  for (const py::handle item : items) {
+    const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
+                                                  : initialised_object(item.ptr())->session;
+    if (session_failed(core)) return py::reinterpret_borrow<py::object>(item);
+  }
+  return py::none();
+}
+
+void wait_session(const py::object& session, const std::optional<double>& timeout) {
+  const SessionCore* core = core_of(session.ptr());
+  const auto engine = engine_of(core);
+  const graph::SessionRef record = core->record;
+  const auto deadline = deadline_after(timeout);
+  if (!wait_with_signals([&] { return engine->governor().wait_session(record, deadline); },
+                         [&] { engine->governor().cancel_all(record); }))
+    raise_timeout(*timeout);
+}
+
+bool is_done(const py::object& item) {
+  if (is_task(item.ptr())) {
+    const TaskHandle* handle = initialised_task(item.ptr());
+    return graph::is_terminal(handle->record->state.load(std::memory_order_acquire));
+  }
+  if (!is_data_object(item.ptr()))
+    throw py::type_error("Neither Task or DataObject: " + text_of(item));
+  const ObjectState state = initialised_object(item.ptr())->record->state.load();
+  return state == ObjectState::finished || state == ObjectState::removed;
+}
+
+/// Whose end decides about the item: itself, or an object's producer where that is known.
+TaskRef deciding_task(const py::object& item) {
+  if (is_task(item.ptr())) return TaskRef(initialised_task(item.ptr())->record);
+  if (is_data_object(item.ptr())) return TaskRef(initialised_object(item.ptr())->producer);
+  throw py::type_error("Neither Task or DataObject: " + text_of(item));
+}
+
+/// Writes the eventfd when the item is done. False: it is done already, or will never say so.
+bool notify(const py::object& item, int eventfd) {
+  const TaskRef task = deciding_task(item);
+  if (!task || task->state.load() == TaskState::draft) return false;
+  const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
+                                                : initialised_object(item.ptr())->session;
+  const auto engine = engine_of(core);
+  const py::gil_scoped_release unlocked;
+  engine->governor().notify(task, eventfd);
+  return true;
+}
+
+// ---- failures -----------------------------------------------------------------------------------
+
+/// (kind, origin id pair, message, debug, report), or None.
+py::object failure_tuple(const graph::FailurePtr& failure) {
+  if (!failure) return py::none();
+  return py::make_tuple(static_cast<int>(failure->kind),
+                        py::make_tuple(failure->origin.session, failure->origin.id),
+                        failure->message, failure->debug, failure->report);
+}
+
+py::object failure_of(const py::object& item) {
+  const TaskRef task = deciding_task(item);
+  if (!task) return py::none();
+  const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
+                                                : initialised_object(item.ptr())->session;
+  const auto engine = engine_of(core);
+  return failure_tuple(engine->governor().failure(task));
+}
+
+py::object failure_of_session(const py::object& session) {
+  const SessionCore* core = core_of(session.ptr());
+  const auto engine = engine_of(core);
+  graph::FailurePtr failure;
+  {
+    const py::gil_scoped_release unlocked;
+    failure = engine->governor().failure(core->record);
+  }
+  return failure_tuple(failure);
+}
+
+/// The living Task object with this id, else None.
+py::object find_task(const py::object& session, std::int32_t id) {
+  for (TaskHandle* handle = core_of(session.ptr())->tasks; handle; handle = handle->next)
+    if (handle->record->id.id == id)
+      return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(handle));
+  return py::none();
+}
+
+/// (task type, [(file, line, function), innermost first]) of a task, or None.
+py::object creation_of(const py::object& session, std::int32_t id) {
+  const SessionCore* core = core_of(session.ptr());
+  const SessionCore::Creation* creation = core->creation_of(id);
+  if (!creation) return py::none();
+  py::list frames;
+  for (const auto& frame : core->origins().frames(creation->origin))
+    frames.append(py::make_tuple(py::handle(frame.code->co_filename),
+                                 PyCode_Addr2Line(frame.code, frame.position),
+                                 py::handle(frame.code->co_name)));
+  return py::make_tuple(core->task_type(creation->method), frames);
+}
+
+// ---- sessions -----------------------------------------------------------------------------------
+
+void open_session(SessionHandle* handle, SessionCore* core) {
+  core->retain();
+  core->facade = reinterpret_cast<PyObject*>(handle);
+  handle->core = core;
+}
+
+SessionHandle* fresh_session(const py::object& session) {
+  auto* handle = reinterpret_cast<SessionHandle*>(session.ptr());
+  if (handle->core) raise("RainException", "Session.__init__ was called twice");
+  return handle;
+}
+
+void open_engine_session(const std::shared_ptr<Engine>& engine, const py::object& session,
+                         const py::object& client, std::string name, bool continue_on_error) {
+  SessionHandle* handle = fresh_session(session);
+  graph::SessionRef record;
+  {
+    const py::gil_scoped_release unlocked;
+    record = engine->governor().new_session(
+        std::move(name), continue_on_error ? graph::OnError::continue_ : graph::OnError::fail);
+  }
+  open_session(handle, new SessionCore(engine, std::move(record), client.ptr()));
+}
+
+void open_offline_session(const py::object& session, std::int32_t id, std::string name) {
+  SessionHandle* handle = fresh_session(session);
+  auto record = std::make_shared<graph::SessionRecord>();
+  record->id = id;
+  record->name = std::move(name);
+  open_session(handle, new SessionCore(nullptr, std::move(record), nullptr));
+}
+
+void close_session(const py::object& session) {
+  SessionCore* core = core_of(session.ptr());
+  if (core->closed) return;
+  const auto engine = core->engine;
+  const graph::SessionRef record = core->record;
+  core->mark_closed();
+  if (!engine || engine->closed()) return;
+  engine->drain();
+  const py::gil_scoped_release unlocked;
+  engine->governor().close_session(record);
+}
+
+/// Handles whose spec Python may have changed write it back.
+void write_edited(const SessionCore* core) {
+  const std::vector<PyObject*> edited = core->edited;
+  for (PyObject* handle : edited) py::handle(handle).attr("_flush_spec")();
+}
+
+/// Puts what could not be submitted back in front of what was drafted meanwhile.
+template <class Record>
+void put_back(std::vector<Record>& drafts, std::vector<Record> taken) {
+  taken.insert(taken.end(), std::make_move_iterator(drafts.begin()),
+               std::make_move_iterator(drafts.end()));
+  drafts = std::move(taken);
+}
+
+void submit(const py::object& session) {
+  SessionCore* core = core_of(session.ptr());
+  if (!core->usable()) raise("SessionClosed", "Session is closed");
+  const auto engine = engine_of(core);
+  if (!core->edited.empty()) write_edited(core);
+  if (core->draft_tasks.empty() && core->draft_objects.empty()) return;
+  const graph::SessionRef record = core->record;
+  std::vector<TaskRef> tasks = std::exchange(core->draft_tasks, {});
+  std::vector<ObjectRef> objects = std::exchange(core->draft_objects, {});
+  const auto outputs = std::exchange(core->draft_outputs, 0);
+  try {
+    const py::gil_scoped_release unlocked;
+    engine->governor().submit(record, tasks, objects);
+  } catch (...) {
+    if (!core->closed) {
+      put_back(core->draft_tasks, std::move(tasks));
+      put_back(core->draft_objects, std::move(objects));
+      core->draft_outputs += outputs;
+    }
+    throw;
+  }
+  core->forget_edited();
+}
+
+void keep_all(const py::object& session) {
+  const SessionCore* core = core_of(session.ptr());
+  for (const auto& object : core->draft_objects) object->kept.store(true);
+  for (const auto& task : core->draft_tasks)
+    for (const auto& output : task->outputs) output->kept.store(true);
+}
+
+void cancel(const py::sequence& items) {
+  const Items cancelled(items);
+  if (!cancelled.engine) return;
+  const py::gil_scoped_release unlocked;
+  cancelled.engine->governor().cancel(cancelled.all_tasks());
+}
+
+void cancel_session(const py::object& session) {
+  const SessionCore* core = core_of(session.ptr());
+  const auto engine = engine_of(core);
+  const graph::SessionRef record = core->record;
+  const py::gil_scoped_release unlocked;
+  engine->governor().cancel_all(record);
+}
+
+void unkeep(const py::sequence& items) {
+  Items unkept(items);
+  if (!unkept.engine) return;
+  const py::gil_scoped_release unlocked;
+  unkept.engine->governor().unkeep(std::move(unkept.objects));
+}
+
+/// The data of a finished object as a Blob; None when there are none.
+py::object view(const py::object& object) {
+  const ObjectHandle* handle = initialised_object(object.ptr());
+  const auto engine = engine_of(handle->session);
+  const ObjectRef record(handle->record);
+  std::optional<DataView> data;
+  {
+    const py::gil_scoped_release unlocked;
+    data = engine->governor().view(record);
+  }
+  if (!data) return py::none();
+  return make_blob(std::move(data->keep_alive), data->bytes);
+}
+
+// ---- engine -------------------------------------------------------------------------------------
+
+using SpecTuple =
+    std::tuple<std::string, std::vector<std::string>, std::vector<std::string>, double>;
+
+std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std::uint32_t cpus,
+                                    std::uint64_t memory_bytes, std::string launcher,
+                                    std::string run_directory) {
+  GovernorOptions options;
+  for (const auto& [name, argv, env, start_seconds] : executors)
+    options.executors.push_back({name, argv, env,
+                                 std::chrono::duration_cast<tasklib::base::Duration>(
+                                     std::chrono::duration<double>(start_seconds))});
+  options.cpus = cpus;
+  options.memory_bytes = memory_bytes;
+  options.launcher_program = std::move(launcher);
+  options.run_directory_parent = std::move(run_directory);
+  return std::make_shared<Engine>(std::move(options));
+}
+
+py::list take_reports(Engine& engine) {
+  std::vector<TaskReport> reports;
+  {
+    const py::gil_scoped_release unlocked;
+    reports = engine.governor().take_reports();
+  }
+  py::list list;
+  for (const auto& report : reports)
+    list.append(py::make_tuple(py::make_tuple(report.id.session, report.id.id), report.task_type,
+                               report.executor_type, report.name, static_cast<int>(report.state),
+                               report.executor, report.pid, report.start_seconds,
+                               report.run_seconds, report.input_bytes, report.output_bytes,
+                               report.copied_bytes));
+  return list;
+}
+
+py::dict store_usage(Engine& engine) {
+  tasklib::blob::Store::Usage usage;
+  {
+    const py::gil_scoped_release unlocked;
+    usage = engine.governor().store_usage();
+  }
+  py::dict dict;
+  dict["budget_bytes"] = usage.budget_bytes;
+  dict["regions_bytes"] = usage.regions_bytes;
+  dict["blobs_bytes"] = usage.blobs_bytes;
+  dict["warm_bytes"] = usage.warm_bytes;
+  dict["regions"] = usage.regions;
+  dict["blobs"] = usage.blobs;
+  dict["views"] = usage.views;
+  return dict;
+}
+
+void bind_engine(py::module_& module) {
+  const py::call_guard<py::gil_scoped_release> unlocked;
+  py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
+      .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
+           py::arg("launcher"), py::arg("run_directory"))
+      .def_property_readonly("closed", &Engine::closed)
+      .def_property_readonly("run_directory",
+                             [](Engine& engine) { return engine.governor().run_directory(); })
+      .def(
+          "close", [](Engine& engine) { engine.governor().close(); }, unlocked)
+      .def("drain", &Engine::drain)
+      .def(
+          "executor_pids", [](Engine& engine) { return engine.governor().executor_pids(); },
+          unlocked)
+      .def(
+          "take_warnings", [](Engine& engine) { return engine.governor().take_warnings(); },
+          unlocked)
+      .def(
+          "record_reports", [](Engine& engine, bool on) { engine.governor().record_reports(on); },
+          unlocked)
+      .def("take_reports", &take_reports)
+      .def("store_usage", &store_usage)
+      .def("open_session", &open_engine_session);
+  module.def("usable_cpus", [] { return tasklib::base::usable_cpus(); });
+  module.def("close_all", &Engine::close_all);
+  module.def("after_fork_in_child", &Engine::after_fork_in_child);
+}
+
+}  // namespace
+
+void bind_client(py::module_& module) {
+  bind_engine(module);
+
+  const py::arg_v no_timeout = py::arg("timeout") = py::none();
+  module.def("wait", &wait_all, py::arg("items"), no_timeout);
+  module.def("wait_some", &wait_some, py::arg("items"), no_timeout);
+  module.def("wait_session", &wait_session, py::arg("session"), no_timeout);
+  module.def("first_problem", &first_problem);
+  module.def("is_done", &is_done);
+  module.def("notify", &notify);
+  module.def("failure", &failure_of);
+  module.def("session_failure", &failure_of_session);
+  module.def("find_task", &find_task);
+  module.def("creation", &creation_of);
+
+  module.def("open_offline_session", &open_offline_session);
+  module.def("close_session", &close_session);
+  module.def("submit", &submit);
+  module.def("keep_all", &keep_all);
+  module.def("cancel", &cancel);
+  module.def("cancel_session", &cancel_session);
+  module.def("unkeep", &unkeep);
+  module.def("view", &view);
+  module.def("session_id",
+             [](const py::object& session) { return core_of(session.ptr())->record->id; });
+  module.def("session_name",
+             [](const py::object& session) { return core_of(session.ptr())->record->name; });
+  module.def("session_usable",
+             [](const py::object& session) { return core_of(session.ptr())->usable(); });
+  module.def("session_failed",
+             [](const py::object& session) { return session_failed(core_of(session.ptr())); });
+  module.def("session_client", [](const py::object& session) -> py::object {
+    PyObject* client = core_of(session.ptr())->client;
+    if (!client) return py::none();
+    return py::reinterpret_borrow<py::object>(client);
+  });
+  module.def("session_drafts", [](const py::object& session) {
+    const SessionCore* core = core_of(session.ptr());
+    return py::make_tuple(core->draft_tasks.size(),
+                          core->draft_objects.size() + core->draft_outputs);
+  });
+}
+
+}  // namespace rain::bindings
