@@ -59,6 +59,9 @@ void Runtime::send_call(const graph::SendCall& command) {
   if (found == sessions_.end()) return;  // its end is on the way to the Core
   Session& session = *found->second;
   TaskRecord& task = *command.task;
+  if (task.executor != command.executor || task.state != graph::TaskState::assigned) {
+    return;  // it ended after the Core said this; what follows takes the call back
+  }
   const TaskAnnex* annex = annex_of(task);
   auto& call = scratch_call_;
   InFlight flight;
@@ -202,8 +205,11 @@ void Runtime::retract(const graph::Retract& command) {
   auto found = sessions_.find(command.executor);
   if (found == sessions_.end()) return;
   const auto now = Clock::now();
-  if (auto call = found->second->retract(command.task->sequence)) {
-    end_views(*found->second, *call, {});
+  Session& session = *found->second;
+  const std::uint32_t sequence = command.task->sequence;
+  auto call = session.retract(sequence);
+  if (call) end_views(session, *call, {});
+  if (call || !session.has_call(sequence)) {
     core_.on_retracted(command.executor, *command.task, now);
   } else {
     core_.on_retract_refused(command.executor, *command.task, now);

@@ -57,7 +57,8 @@ ExecutorSession::ExecutorSession(graph::ExecutorId id, graph::TypeIndex type, st
       type_name(std::move(type_name)),
       directory(std::move(directory)),
       socket_path(std::move(socket_path)),
-      listener_(listen_at(this->socket_path)) {}
+      listener_(listen_at(this->socket_path)),
+      table_(CallBoard::kSlots) {}
 
 int ExecutorSession::fd() const { return connection_ ? connection_->fd() : listener_.get(); }
 
@@ -154,7 +155,6 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
   }
   registered_ = true;
   traits_ = {};
-  table_.resize(CallBoard::kSlots);
   if (protocol_ == Protocol::cbor2) {
     wants_board_ = std::find(message.features.begin(), message.features.end(),
                              tasklib::wire::kFeatureBoard) != message.features.end();
@@ -209,11 +209,11 @@ void ExecutorSession::deliver_result(tasklib::wire::Result& result, Listener& li
     if (in_flight_count_ == 0) throw ProtocolError("sent a result, but no call is running");
     sequence = last_sequence_;
   }
-  const InFlight& flight = table_[sequence % CallBoard::kSlots];
-  if (!flight.task || flight.task->sequence != sequence) {
+  if (!has_call(sequence)) {
     throw ProtocolError("sent a result for call " + std::to_string(sequence) +
                         ", which is not in flight");
   }
+  const InFlight& flight = table_[sequence % CallBoard::kSlots];
   if (result.task != flight.task->id) {
     throw ProtocolError("sent a result for task " + result.task.to_string() + ", but task " +
                         flight.task->id.to_string() + " was called");
@@ -222,18 +222,20 @@ void ExecutorSession::deliver_result(tasklib::wire::Result& result, Listener& li
   listener.on_result(*this, take(sequence), result);
 }
 
-std::optional<InFlight> ExecutorSession::retract(std::uint32_t sequence) {
+bool ExecutorSession::has_call(std::uint32_t sequence) const {
   const InFlight& flight = table_[sequence % CallBoard::kSlots];
-  if (!board_ || !flight.task || flight.task->sequence != sequence) return {};
-  if (!board_->retract(sequence)) return {};
+  return flight.task && flight.task->sequence == sequence;
+}
+
+std::optional<InFlight> ExecutorSession::retract(std::uint32_t sequence) {
+  if (!board_ || !has_call(sequence) || !board_->retract(sequence)) return {};
   return take(sequence);
 }
 
 void ExecutorSession::request_cancel(std::uint32_t sequence) {
-  const InFlight& flight = table_[sequence % CallBoard::kSlots];
-  if (protocol_ == Protocol::cbor1 || !flight.task || flight.task->sequence != sequence) return;
+  if (protocol_ == Protocol::cbor1 || !has_call(sequence)) return;
   if (board_) board_->request_cancel(sequence);
-  send(tasklib::wire::Cancel{flight.task->id, sequence});
+  send(tasklib::wire::Cancel{table_[sequence % CallBoard::kSlots].task->id, sequence});
 }
 
 std::vector<ExecutorSession::Lost> ExecutorSession::take_all() {

@@ -86,7 +86,8 @@ class ExecutorSession {
   /// Queues another message; `fd` travels with it.
   void send(const tasklib::wire::ToExecutor& message, tasklib::base::UniqueFd fd = {});
 
-  /// True: the call was taken back, and off the table.
+  bool has_call(std::uint32_t sequence) const;
+  /// The call, taken back and off the table; nothing when it has begun or is not out.
   std::optional<InFlight> retract(std::uint32_t sequence);
   void request_cancel(std::uint32_t sequence);
   /// Takes every call off the table; `begun` tells for each whether it had begun and not ended.

@@ -116,6 +116,12 @@ int main(int argc, char** argv) {
       regions[region->id] = mapped;
       continue;
     }
+    if (auto* freed = std::get_if<wire::Freed>(&message)) {
+      for (const auto& extent : freed->extents) {
+        arena.free({freed->region, extent.offset_bytes, extent.size_bytes});
+      }
+      continue;
+    }
     if (std::get_if<wire::Shutdown>(&message)) return 0;
     if (std::get_if<wire::Cancel>(&message) && slow != 0) {
       wire::Result result;
