@@ -398,14 +398,14 @@ Register read_register(Reader& reader) {
             static_cast<std::uint32_t>(reader.read_uint(std::numeric_limits<std::uint32_t>::max()));
         break;
       case 4:
-        read_list(reader, [&] { message.features.push_back(reader.read_text()); });
+        read_list(reader, message.features, [&] { return reader.read_text(); });
         break;
       case 5:
         message.tasklib_version = reader.read_text();
         break;
     }
   }
-  if (message.protocol != "cbor-2" && (beyond_cbor1 || fields.ignored_at() != StructReader::kNone))
+  if (message.protocol == "cbor-1" && (beyond_cbor1 || fields.ignored_at() != StructReader::kNone))
     reader.fail_at(std::min(start, fields.ignored_at()),
                    "unknown key; " + quoted(message.protocol) +
                        " has protocol, executor_id, executor_type and no others");
