@@ -1,0 +1,271 @@
+"""Executor "pytester": what the conformance suite asks of an executor, in Python.
+
+usage: pytester.py [threads]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from rain import tasklib
+from rain.tasklib import Context, DataInstance
+
+executor = tasklib.Executor("pytester")
+kept: list[memoryview] = []
+calls = 0
+
+
+@executor.task
+def hello(ctx: Context, name: DataInstance) -> bytes:
+    return b"Hello " + bytes(name) + b"!"
+
+
+@executor.task
+def fail(ctx: Context, message: DataInstance) -> None:
+    raise ValueError(message.get_str())
+
+
+# ---- Data ---------------------------------------------------------------------------------------
+
+
+@executor.task
+def echo(ctx: Context, *inputs: DataInstance) -> Any:
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
+@executor.task
+def repeat(ctx: Context, first: DataInstance) -> Any:
+    """The input as every output."""
+    return first if len(ctx.outputs) == 1 else [first] * len(ctx.outputs)
+
+
+@executor.task
+def concat(ctx: Context, *inputs: DataInstance) -> bytes:
+    return b"".join(inputs)
+
+
+@executor.task
+def split(ctx: Context, data: DataInstance) -> Any:
+    n, size, view = len(ctx.outputs), len(data), memoryview(data)
+    pieces = [view[size * i // n : size * (i + 1) // n] for i in range(n)]
+    return pieces[0] if n == 1 else pieces
+
+
+@executor.task
+def split_by_label(ctx: Context, data: DataInstance) -> dict[str, bytes]:
+    """Each output is the data followed by its own label."""
+    return {spec.label: bytes(data) + spec.label.encode() for spec in ctx.outputs}
+
+
+@executor.task
+def sum_doubles(ctx: Context, *inputs: DataInstance) -> tasklib.Buffer:
+    output = ctx.alloc(8)
+    with memoryview(output).cast("d") as view:
+        view[0] = sum(sum(memoryview(data).cast("d")) for data in inputs)
+    return output
+
+
+@executor.task
+def fill(ctx: Context) -> Any:
+    """config: size, byte; optional shrink_to. Written in place."""
+    output = ctx.alloc(ctx.config["size"])
+    view = memoryview(output)
+    step = bytes([ctx.config["byte"]]) * (1 << 20)
+    for begin in range(0, len(view), len(step)):
+        part = view[begin : begin + len(step)]
+        part[:] = step[: len(part)]
+    return view[: ctx.config["shrink_to"]] if "shrink_to" in ctx.config else output
+
+
+@executor.task
+def fill_memory(ctx: Context) -> bytes:
+    """config: size, byte. Made in ordinary memory."""
+    return bytes([ctx.config["byte"]]) * ctx.config["size"]
+
+
+@executor.task
+def keep(ctx: Context, *inputs: DataInstance) -> str:
+    """Keeps views of its inputs until "release" is called."""
+    kept.extend(memoryview(data) for data in inputs)
+    return str(len(kept))
+
+
+@executor.task
+def release(ctx: Context) -> bytes:
+    everything = b"".join(kept)
+    kept.clear()
+    return everything
+
+
+# ---- What is known besides bytes ----------------------------------------------------------------
+
+
+@executor.task
+def attributes(ctx: Context, *inputs: DataInstance) -> DataInstance:
+    def of_input(data: DataInstance) -> dict[str, Any]:
+        client = data.spec_attributes
+        return {
+            "label": data.label,
+            "content_type": data.content_type,
+            "size": data.size,
+            "is_directory": data.is_directory,
+            "spec_user": client,
+            "info_user": {k: v for k, v in data.attributes.items() if k not in client},
+        }
+
+    everything = {
+        "task_type": ctx.task_type,
+        "name": ctx.name,
+        "cpus": ctx.cpus,
+        "config": ctx.config,
+        "user": dict(ctx.attributes),
+        "inputs": [of_input(data) for data in inputs],
+        "outputs": [
+            {
+                "label": spec.label,
+                "content_type": spec.content_type,
+                "is_directory": spec.is_directory,
+                "spec_user": spec.attributes,
+            }
+            for spec in ctx.outputs
+        ],
+    }
+    output = ctx.blob(json.dumps(everything), content_type="json")
+    output.attributes["numbers"] = [1, -2, 0.5, 2**64 - 1]
+    output.attributes["nested"] = {"b": True, "a": None}
+    ctx.attributes["seen_inputs"] = len(inputs)
+    return output
+
+
+@executor.task
+def debug(ctx: Context, *inputs: DataInstance) -> str:
+    for data in inputs:
+        ctx.debug(data.get_str())
+    return "done"
+
+
+# ---- Time ---------------------------------------------------------------------------------------
+
+
+@executor.task
+def sleep(ctx: Context) -> str:
+    """config: seconds. Ends early when cancelled."""
+    end = time.monotonic() + ctx.config["seconds"]
+    while time.monotonic() < end and not ctx.cancelled():
+        time.sleep(0.001)
+    return "slept"
+
+
+@executor.task
+def spin(ctx: Context) -> None:
+    """Never ends, whoever asks."""
+    while True:
+        signal.pause()
+
+
+@executor.task
+def count_calls(ctx: Context) -> str:
+    global calls
+    calls += 1
+    return str(calls)
+
+
+@executor.task
+def pid(ctx: Context) -> str:
+    return str(os.getpid())
+
+
+# ---- Ways to fail -------------------------------------------------------------------------------
+
+
+@executor.task
+def throw_std(ctx: Context) -> None:
+    raise RuntimeError("thrown on purpose")
+
+
+@executor.task
+def throw_int(ctx: Context) -> None:
+    sys.exit(42)
+
+
+class Nasty(BaseException):
+    """Can be neither printed nor pickled nor made anew."""
+
+    def __init__(self, lock: object, other: object) -> None:
+        super().__init__(lock)
+
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+    __repr__ = __str__
+
+
+@executor.task
+def throw_nasty(ctx: Context) -> None:
+    raise Nasty(object(), None)
+
+
+class UnmadeError(Exception):
+    def __init__(self) -> None:
+        raise KeyError("the exception's own constructor")
+
+
+@executor.task
+def throw_unmade(ctx: Context) -> None:
+    raise UnmadeError
+
+
+@executor.task
+def throw_interrupt(ctx: Context) -> None:
+    raise KeyboardInterrupt
+
+
+@executor.task
+def recurse(ctx: Context) -> None:
+    def deeper() -> None:
+        deeper()
+
+    deeper()
+
+
+@executor.task(name="abort")
+def abort_process(ctx: Context) -> None:
+    os.abort()
+
+
+@executor.task
+def segfault(ctx: Context) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@executor.task(name="exit")
+def exit_process(ctx: Context) -> None:
+    """config: code"""
+    os._exit(ctx.config["code"])
+
+
+@executor.task
+def wrong_outputs(ctx: Context) -> list[str]:
+    """config: produce; how many outputs to make, whatever was declared."""
+    return ["x"] * ctx.config["produce"]
+
+
+@executor.task
+def big_error(ctx: Context) -> None:
+    """config: size"""
+    raise ValueError("e" * ctx.config["size"])
+
+
+@executor.task
+def return_of(ctx: Context) -> Any:
+    """config: expression, whose value is returned."""
+    return eval(ctx.config["expression"], {"ctx": ctx, "sys": sys})
+
+
+if __name__ == "__main__":
+    executor.start(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
