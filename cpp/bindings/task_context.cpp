@@ -110,8 +110,9 @@ PyObject* context_get_attributes(PyObject* self, PyObject*) {
   return guarded([&] {
     tasklib::Context& context = context_of(self);
     py::dict attributes = from_user_attributes(Access::spec(context).user);
-    for (const auto& [key, raw] : Access::info(context).user)
-      attributes[py::str(key)] = from_cbor(tasklib::base::ByteView(std::string_view(raw)));
+    if (PyDict_Update(attributes.ptr(), from_user_attributes(Access::info(context).user).ptr()) !=
+        0)
+      throw py::error_already_set();
     return attributes.release().ptr();
   });
 }

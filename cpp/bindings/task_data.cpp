@@ -78,13 +78,19 @@ PyObject* task_data_set_content_type(PyObject* self, PyObject* text) {
   });
 }
 
+PyObject* task_data_spec_attributes(PyObject* self, PyObject*) {
+  return guarded(static_cast<PyObject*>(nullptr), [&] {
+    return from_user_attributes(Access::spec(instance_of(self)).user).release().ptr();
+  });
+}
+
 // dict: what the client gave, overlaid by what the producer set.
 PyObject* task_data_get_attributes(PyObject* self, PyObject*) {
   return guarded(static_cast<PyObject*>(nullptr), [&] {
     const DataInstance& data = instance_of(self);
     py::dict attributes = from_user_attributes(Access::spec(data).user);
-    for (const auto& [key, raw] : Access::info(data).user)
-      attributes[py::str(key)] = from_cbor(tasklib::base::ByteView(std::string_view(raw)));
+    if (PyDict_Update(attributes.ptr(), from_user_attributes(Access::info(data).user).ptr()) != 0)
+      throw py::error_already_set();
     return attributes.release().ptr();
   });
 }
@@ -124,6 +130,7 @@ PyObject* get_object_id(PyObject* self, void*) {
 PyMethodDef task_data_methods[] = {
     {"get_bytes", task_data_get_bytes, METH_NOARGS, nullptr},
     {"_set_content_type", task_data_set_content_type, METH_O, nullptr},
+    {"_spec_attributes", task_data_spec_attributes, METH_NOARGS, nullptr},
     {"_get_attributes", task_data_get_attributes, METH_NOARGS, nullptr},
     {"_set_attribute",
      reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(task_data_set_attribute)), METH_FASTCALL,

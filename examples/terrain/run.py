@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from pathlib import Path
 
 import matplotlib.cbook
 import numpy as np
-
 from rain.client import Client, DataObject, Task, blob
 
 HERE = Path(__file__).resolve().parent
@@ -117,7 +117,7 @@ def main() -> int:
         "title": "Jacksboro fault, Tennessee",
     }
     edges = np.linspace(0, rows, BANDS + 1).astype(int).tolist()
-    bands = list(zip(edges[:-1], edges[1:]))
+    bands = list(itertools.pairwise(edges))
 
     client = Client(config=arguments.executors_dir / "executors.toml")
     with client.new_session("terrain") as session:
@@ -133,11 +133,15 @@ def main() -> int:
 
         path = output / "terrain.png"
         path.write_bytes(drawing.output.fetch().get_bytes())
-        computed = [np.frombuffer(t.output.fetch()).reshape(rows, columns) for t in (slope, hillshade)]
+        computed = [
+            np.frombuffer(t.output.fetch()).reshape(rows, columns) for t in (slope, hillshade)
+        ]
         print_tasks(client)
 
         expected = plain_numpy(elevation, dx, dy)
-        difference = max(float(np.abs(a - b).max()) for a, b in zip(computed, expected))
+        difference = max(
+            float(np.abs(a - b).max()) for a, b in zip(computed, expected, strict=True)
+        )
         print(f"slope: up to {np.degrees(computed[0].max()):.1f} degrees")
         print(f"picture: {path}")
     client.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import ItemsView, Iterator, KeysView
+    from typing import Any
+
     from rain._core import TaskContext, TaskData
 
 
-class Attributes(Mapping[str, Any]):
+class Attributes:
     """User attributes by name: reads what there is, and sets what the client will see.
 
     Values are JSON-like: None, bool, int, float, str, lists and dicts of these.
@@ -31,6 +32,18 @@ class Attributes(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._owner._get_attributes())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._owner._get_attributes()
+
+    def keys(self) -> KeysView[str]:
+        return self._owner._get_attributes().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._owner._get_attributes().items()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._owner._get_attributes().get(key, default)
 
     def __repr__(self) -> str:
         return repr(self._owner._get_attributes())

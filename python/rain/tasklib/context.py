@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rain._core import TaskContext
 from rain.tasklib.attributes import Attributes
 from rain.tasklib.datainstance import DataInstance
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
     from numpy.typing import DTypeLike
 
 
-class OutputSpec(NamedTuple):
+class OutputSpec:
     """An output as the client declared it."""
 
-    label: str
-    content_type: str
-    is_directory: bool
-    attributes: dict[str, Any]
+    __slots__ = ("attributes", "content_type", "is_directory", "label")
+
+    def __init__(
+        self, label: str, content_type: str, is_directory: bool, attributes: dict[str, Any]
+    ) -> None:
+        self.label = label
+        self.content_type = content_type
+        self.is_directory = is_directory
+        self.attributes = attributes
+
+    def __repr__(self) -> str:
+        return f"<OutputSpec label={self.label!r} content_type={self.content_type!r}>"
 
 
 class Context(TaskContext):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rain._core import TaskData
 from rain.tasklib.attributes import Attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class DataInstance(TaskData):
@@ -39,6 +41,11 @@ class DataInstance(TaskData):
         Setting one on an instance that is returned sets it on the output.
         """
         return Attributes(self)
+
+    @property
+    def spec_attributes(self) -> dict[str, Any]:
+        """User attributes that the client gave the object, alone."""
+        return self._spec_attributes()
 
     def get_str(self) -> str:
         """Return the data as UTF-8 text."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
 
 from rain._core import TaskExecutor
 from rain.tasklib.context import Context
 from rain.tasklib.datainstance import DataInstance
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, overload
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Executor:
@@ -27,10 +30,13 @@ class Executor:
         self.type_name = type_name
         self._core = TaskExecutor(type_name, Context, DataInstance)
 
-    @overload
-    def task(self, function: Function) -> Function: ...
-    @overload
-    def task(self, *, name: str) -> Callable[[Function], Function]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def task(self, function: Function) -> Function: ...
+        @overload
+        def task(self, *, name: str) -> Callable[[Function], Function]: ...
+
     def task(
         self, function: Function | None = None, *, name: str | None = None
     ) -> Function | Callable[[Function], Function]:
