@@ -2,6 +2,7 @@
 
 #include <cbor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -147,10 +148,17 @@ void Writer::text(std::string_view text) {
 }
 
 void Writer::key(std::string_view text) {
-  append_head(out_, [&](auto* head, auto size) {
-    return cbor_encode_string_start(text.size(), head, size);
-  });
-  out_.append(text);
+  // Short ones, as all names and keys are, go out in one piece with their head.
+  constexpr std::size_t kShortBytes = 55;
+  unsigned char item[kMaxHeadBytes + kShortBytes];
+  std::size_t size = cbor_encode_string_start(text.size(), item, kMaxHeadBytes);
+  const bool is_short = text.size() <= kShortBytes;
+  if (is_short) {
+    std::copy(text.begin(), text.end(), item + size);
+    size += text.size();
+  }
+  out_.append(reinterpret_cast<const char*>(item), size);
+  if (!is_short) out_.append(text);
 }
 
 void Writer::bytes(base::ByteView bytes) {

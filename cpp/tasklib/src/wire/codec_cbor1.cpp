@@ -139,10 +139,10 @@ TaskSpec read_task_spec(Reader& reader) {
         spec.id = read_id<base::TaskId>(reader);
         break;
       case 1:
-        read_list(reader, [&] { spec.inputs.push_back(read_task_input(reader)); });
+        read_list(reader, spec.inputs, [&] { return read_task_input(reader); });
         break;
       case 2:
-        read_list(reader, [&] { spec.outputs.push_back(read_id<base::DataObjectId>(reader)); });
+        read_list(reader, spec.outputs, [&] { return read_id<base::DataObjectId>(reader); });
         break;
       case 3:
         spec.task_type = reader.read_text();
@@ -240,10 +240,10 @@ Call read_call(Reader& reader) {
         message.spec = read_task_spec(reader);
         break;
       case 1:
-        read_list(reader, [&] { message.inputs.push_back(read_object_in(reader)); });
+        read_list(reader, message.inputs, [&] { return read_object_in(reader); });
         break;
       case 2:
-        read_list(reader, [&] { message.outputs.push_back(read_object_in(reader)); });
+        read_list(reader, message.outputs, [&] { return read_object_in(reader); });
         break;
     }
   }
@@ -254,7 +254,7 @@ DropCached read_drop_cached(Reader& reader) {
   DropCached message;
   StructReader fields(reader, kDropCached, kRules);
   while (fields.next() != StructReader::kEnd)
-    read_list(reader, [&] { message.objects.push_back(read_id<base::DataObjectId>(reader)); });
+    read_list(reader, message.objects, [&] { return read_id<base::DataObjectId>(reader); });
   return message;
 }
 
@@ -273,11 +273,11 @@ Result read_result(Reader& reader) {
         message.info = read_task_info(reader, kRules);
         break;
       case 3:
-        read_list(reader, [&] { message.outputs.push_back(read_object_out(reader)); });
+        read_list(reader, message.outputs, [&] { return read_object_out(reader); });
         break;
       case 4:
-        read_list(reader,
-                  [&] { message.cached_objects.push_back(read_id<base::DataObjectId>(reader)); });
+        read_list(reader, message.cached_objects,
+                  [&] { return read_id<base::DataObjectId>(reader); });
         break;
     }
   }

@@ -78,11 +78,12 @@ BlobRef read_blob_ref(Reader& reader) {
 
 std::vector<Extent> read_extents(Reader& reader) {
   std::vector<Extent> extents;
-  read_list(reader, [&] {
-    Extent& extent = extents.emplace_back();
+  read_list(reader, extents, [&] {
+    Extent extent;
     read_tuple(reader, 2, "an extent [offset, size]", [&](std::uint64_t i) {
       (i == 0 ? extent.offset_bytes : extent.size_bytes) = reader.read_uint();
     });
+    return extent;
   });
   return extents;
 }
@@ -173,18 +174,19 @@ Call read_call(Reader& reader) {
         spec.task_type = reader.read_text();
         break;
       case 3:
-        read_list(reader, [&] {
-          TaskInput input;
-          message.inputs.push_back(read_object_in(reader, input.label));
-          input.id = message.inputs.back().spec.id;
-          spec.inputs.push_back(std::move(input));
+        read_list(reader, message.inputs, [&] {
+          TaskInput& input = spec.inputs.emplace_back();
+          ObjectIn object = read_object_in(reader, input.label);
+          input.id = object.spec.id;
+          return object;
         });
         break;
       case 4:
-        read_list(reader, [&] {
+        read_list(reader, message.outputs, [&] {
           std::string unused;
-          message.outputs.push_back(read_object_in(reader, unused));
-          spec.outputs.push_back(message.outputs.back().spec.id);
+          ObjectIn object = read_object_in(reader, unused);
+          spec.outputs.push_back(object.spec.id);
+          return object;
         });
         break;
       case 5:
@@ -239,7 +241,7 @@ Result read_result(Reader& reader) {
         message.cancelled = reader.read_bool();
         break;
       case 4:
-        read_list(reader, [&] { message.outputs.push_back(read_object_out(reader)); });
+        read_list(reader, message.outputs, [&] { return read_object_out(reader); });
         break;
       case 5:
         message.info = read_task_info(reader, kRules);
@@ -251,7 +253,7 @@ Result read_result(Reader& reader) {
         message.copied_bytes = reader.read_uint();
         break;
       case 8:
-        read_list(reader, [&] { message.held.push_back(read_uint32(reader)); });
+        read_list(reader, message.held, [&] { return read_uint32(reader); });
         break;
     }
   }
@@ -262,7 +264,7 @@ Released read_released(Reader& reader) {
   Released message;
   StructReader fields(reader, kReleased, kRules);
   while (fields.next() != StructReader::kEnd)
-    read_list(reader, [&] { message.blobs.push_back(read_blob_ref(reader)); });
+    read_list(reader, message.blobs, [&] { return read_blob_ref(reader); });
   return message;
 }
 
@@ -286,7 +288,7 @@ LeaseReturned read_lease_returned(Reader& reader) {
   LeaseReturned message;
   StructReader fields(reader, kLeaseReturned, kRules);
   while (fields.next() != StructReader::kEnd)
-    read_list(reader, [&] { message.regions.push_back(read_region_id(reader)); });
+    read_list(reader, message.regions, [&] { return read_region_id(reader); });
   return message;
 }
 

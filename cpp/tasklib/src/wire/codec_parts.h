@@ -3,6 +3,7 @@
 // What the two codecs share: reading CBOR as a struct, and the structs that are the same in both
 // protocols. Private to the codec.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -29,7 +30,7 @@ enum class Rules : std::uint8_t {
 
 /// The fields of one struct, in the order of declaration.
 struct Shape {
-  const char* name;  // for error messages: "result.outputs[]"
+  std::string_view name;  // for error messages
   const std::string_view* fields;
   int count;
   std::uint32_t required;  // bit i: field i must be there
@@ -68,16 +69,17 @@ class StructReader {
 /// `"text"` for error messages: shortened, unprintable bytes escaped.
 std::string quoted(std::string_view text);
 
-/// Calls `read_item()` for every item of an array of at most kMaxEntries.
-template <class ReadItem>
-void read_list(Reader& reader, ReadItem read_item) {
+/// Reads an array of at most kMaxEntries to the end of `list`; `read_item()` gives one item.
+template <class Item, class ReadItem>
+void read_list(Reader& reader, std::vector<Item>& list, ReadItem read_item) {
+  constexpr std::uint64_t kReserved = 16;  // not what a length announces, which may be a lie
   const std::size_t start = reader.offset_bytes();
   Reader::Span array = reader.enter_array();
-  std::size_t count = 0;
+  if (!array.indefinite) list.reserve(static_cast<std::size_t>(std::min(array.left, kReserved)));
   while (reader.more(array)) {
-    if (++count > kMaxEntries)
+    if (list.size() == kMaxEntries)
       reader.fail_at(start, "more than " + std::to_string(kMaxEntries) + " entries");
-    read_item();
+    list.push_back(read_item());
   }
 }
 
