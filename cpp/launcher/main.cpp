@@ -101,7 +101,9 @@ int main(int argc, char** argv) {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // is not inherited
     const Report ready{ReportKind::ready, 0, ::getpid(), 0, 0, SpawnStep::none, 0, 0};
     ::send(socket, &ready, sizeof ready, MSG_NOSIGNAL);
-    Reaper(socket, client, outer).run();
+    Reaper reaper(socket, client, outer);
+    reaper.run();
+    reaper.kill_all();
   } else {
     const int inner_pidfd = open_pidfd(inner);
     if (inner_pidfd < 0) ::kill(inner, SIGKILL);

@@ -15,10 +15,10 @@ struct ProcessEntry {
   bool launcher;  // a launcher, by its name
 };
 
-/// Every process that /proc shows.
+/// Every process that /proc shows; none when /proc is of another pid namespace.
 std::vector<ProcessEntry> all_processes();
 
-/// This process's children, zombies included.
+/// This process's children, zombies included; none likewise.
 std::vector<pid_t> own_children();
 
 /// `root` and all below it in `table`.
@@ -33,7 +33,8 @@ Answer started_with(pid_t pid, const char* assignment);
 /// SIGKILLs and reaps every descendant, again and again until there is none (a fork may run ahead
 /// of one round). Launchers that were started further down clean up after themselves first, as
 /// their clients die, and are spared for half a second. Gives up after ten seconds on processes
-/// that cannot be killed (another user's, or stuck in the kernel).
+/// that cannot be killed (another user's, or stuck in the kernel). Without a /proc of its own pid
+/// namespace it leaves them to PR_SET_PDEATHSIG.
 /// Requires: this process is a child-subreaper, has one thread, and blocks SIGCHLD.
 /// `inner`: a child that is not to be spared (0: none).
 void end_all_descendants(pid_t inner);

@@ -142,6 +142,12 @@ void Reaper::kill_process(std::uint32_t key) {
   }
 }
 
+void Reaper::kill_all() {
+  for (const Process& process : processes_) {
+    if (!process.dead) ::kill(-process.pid, SIGKILL);
+  }
+}
+
 void Reaper::reap() {
   for (;;) {
     siginfo_t info{};

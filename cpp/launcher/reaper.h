@@ -25,6 +25,8 @@ class Reaper {
   Reaper(int socket, int client, int outer);
   /// Returns when the client or the outer launcher has ended, or the client closed the socket.
   void run();
+  /// Kills the groups of all that was started and lives.
+  void kill_all();
 
  private:
   struct Process {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -8,14 +9,13 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "launcher/protocol.h"
 #include "process/launcher_client.h"
 #include "process/run_directory.h"
@@ -33,9 +33,15 @@ inline bool wait_for(const std::function<bool()>& condition) {
   return true;
 }
 
+/// What can be read; a process may end meanwhile.
 inline std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string content;
+  const tasklib::base::UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char buffer[4096];
+  for (ssize_t got; file && (got = ::read(file.get(), buffer, sizeof buffer)) > 0;) {
+    content.append(buffer, static_cast<std::size_t>(got));
+  }
+  return content;
 }
 
 inline bool exists(const std::string& path) {
