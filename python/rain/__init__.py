@@ -1,0 +1,1 @@
+"""Tasks in C++ and Python, fed through shared memory: rain.client, rain.tasklib."""

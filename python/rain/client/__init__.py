@@ -1,0 +1,99 @@
+"""What users import: clients, sessions, tasks and data objects.
+
+>>> from rain.client import Client, Task, blob
+>>> class Hello(Task):
+...     TASK_TYPE = "example1/hello"
+...     def __init__(self, obj):
+...         super().__init__(inputs=(obj,), outputs=1)
+>>> with Client(config="executors.toml").new_session() as session:
+...     t = Hello(blob("Hello world"))
+...     print(t.output.fetch().get_bytes())
+"""
+
+from rain.client.client import Client
+from rain.client.data import DataObject, blob, pickled
+from rain.client.session import Session
+from rain.client.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rain.client.input import Input, InputBase
+    from rain.client.output import Output, OutputBase
+    from rain.client.states import DataObjectState, TaskState
+    from rain.common.data_instance import DataInstance
+    from rain.common.errors import (
+        ConfigError,
+        ExecutorFailed,
+        InvalidGraph,
+        LauncherLost,
+        ProtocolError,
+        RainException,
+        RainWarning,
+        SessionClosed,
+        SessionException,
+        StoreFull,
+        SystemCallError,
+        TaskAborted,
+        TaskCancelled,
+        TaskException,
+        TaskStoreFull,
+        UsageError,
+        WaitTimeout,
+    )
+    from rain.common.labeled_list import LabeledList
+
+__all__ = [
+    "Client",
+    "ConfigError",
+    "DataInstance",
+    "DataObject",
+    "DataObjectState",
+    "ExecutorFailed",
+    "Input",
+    "InputBase",
+    "InvalidGraph",
+    "LabeledList",
+    "LauncherLost",
+    "Output",
+    "OutputBase",
+    "ProtocolError",
+    "RainException",
+    "RainWarning",
+    "Session",
+    "SessionClosed",
+    "SessionException",
+    "StoreFull",
+    "SystemCallError",
+    "Task",
+    "TaskAborted",
+    "TaskCancelled",
+    "TaskException",
+    "TaskState",
+    "TaskStoreFull",
+    "UsageError",
+    "WaitTimeout",
+    "blob",
+    "pickled",
+]
+
+_MODULES = {
+    "DataInstance": "rain.common.data_instance",
+    "DataObjectState": "rain.client.states",
+    "Input": "rain.client.input",
+    "InputBase": "rain.client.input",
+    "LabeledList": "rain.common.labeled_list",
+    "Output": "rain.client.output",
+    "OutputBase": "rain.client.output",
+    "TaskState": "rain.client.states",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the rest when it is first used: it costs more than a first task."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_MODULES.get(name, "rain.common.errors")), name)
+    globals()[name] = value
+    return value

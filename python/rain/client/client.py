@@ -1,0 +1,175 @@
+"""The client: a governor of its own, and sessions."""
+
+from __future__ import annotations
+
+from rain.client.session import Session
+from rain.common.errors import RainException, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
+    from types import TracebackType
+    from typing import Any, Literal
+
+    from rain import _core
+    from rain.client.report import TaskReport
+    from rain.client.session import Item
+
+
+class Client:
+    """Runs tasks on this machine, with a governor inside this process.
+
+    Parameters
+    ----------
+    address, port
+        Of a cluster. This version has none: leave them out.
+    config : path, optional
+        TOML file of executors: ``[executors.NAME]`` with ``command`` (a shell-like str or a list),
+        ``env`` (table) and ``start_seconds``. Relative programs are relative to the file.
+    executors : dict, optional
+        Executor type -> command, or a dict as in the file. Relative programs are relative to the
+        current directory. An entry replaces the file's.
+    cpus : int, optional
+        How many tasks run at once. Default: what this process may use.
+    memory : int or str, optional
+        Budget of the blob store: bytes, or "8 GiB". Default: half of what this process may use.
+    run_directory : path, optional
+        Where the private directory for sockets and logs is made. Default: $XDG_RUNTIME_DIR, else
+        the directory for temporary files.
+    record : bool
+        Keep a TaskReport of each task for report().
+
+    Raises
+    ------
+    ConfigError
+        A wrong argument, file or program.
+
+    Executors start when tasks need them and stop at close(), which also ends all sessions. A
+    client is closed at the end of its ``with`` block, when it is garbage collected, and at the end
+    of the program.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        port: int | None = None,
+        *,
+        config: str | PathLike[str] | None = None,
+        executors: Mapping[str, Any] | None = None,
+        cpus: int | None = None,
+        memory: int | str | None = None,
+        run_directory: str | PathLike[str] | None = None,
+        record: bool = False,
+    ) -> None:
+        if address is not None or port is not None:
+            raise UsageError(
+                f"Client({address!r}, {port!r}) needs the cluster engine, which this version does "
+                "not have: use Client() to run tasks on this machine"
+            )
+        from rain.engine import embedded
+
+        self._engine: _core.Engine
+        self._engine, self._languages = embedded.start(
+            config, executors, cpus, memory, run_directory
+        )
+        self._recording = record
+        if record:
+            self._engine.record_reports(True)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            self._engine.close()
+
+    def close(self) -> None:
+        """End all sessions and all executors, and wait for that. Idempotent."""
+        self._engine.close()
+        self._show_warnings()
+
+    @property
+    def closed(self) -> bool:
+        return self._engine.closed
+
+    def new_session(
+        self,
+        name: str = "Unnamed Session",
+        default: bool = False,
+        *,
+        on_error: Literal["fail", "continue"] = "fail",
+    ) -> Session:
+        """Make a session.
+
+        Parameters
+        ----------
+        name : str
+        default : bool
+            Make it the default session, too.
+        on_error : "fail" or "continue"
+            What a failing task means: the session has failed, its other tasks are cancelled and
+            everything raises that failure; or what depends on the task is aborted, and the rest
+            goes on.
+        """
+        if on_error not in ("fail", "continue"):
+            raise ValueError(f"on_error must be 'fail' or 'continue', not {on_error!r}")
+        session = Session.__new__(Session)
+        self._engine.open_session(session, self, str(name), on_error == "continue")
+        if default:
+            session.set_as_default()
+        return session
+
+    def update(self, items: Iterable[Item]) -> None:
+        """Raise if an item's session has failed; states and infos are always up to date."""
+        for item in items:
+            session = getattr(item, "session", None)
+            if session is None:
+                raise RainException(f"{item!r} is not tasks nor dataobject")
+            session.update((item,))
+
+    def report(self) -> Sequence[TaskReport]:
+        """Return the tasks that ended since the last call, in the order of their ends.
+
+        Raises
+        ------
+        UsageError
+            The client was made without ``record=True``.
+        """
+        from rain.client.report import TaskReport
+
+        if not self._recording:
+            raise UsageError("nothing is recorded: make the client with Client(record=True)")
+        reports = self._engine.take_reports()
+        return [TaskReport(raw, self._languages.get(raw[2], "C++")) for raw in reports]
+
+    def info(self) -> dict[str, Any]:
+        """Return the state of the machinery: executor types and pids, run directory, blob store."""
+        return {
+            "executors": sorted(self._languages),
+            "executor_pids": self._engine.executor_pids(),
+            "run_directory": self._engine.run_directory,
+            "store": self._engine.store_usage(),
+        }
+
+    def _show_warnings(self) -> None:
+        lines = self._engine.take_warnings()
+        if lines:
+            import warnings
+
+            from rain.common.errors import RainWarning
+
+            for line in lines:
+                warnings.warn(line, RainWarning, stacklevel=3)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else ", ".join(sorted(self._languages)) or "no executors"
+        return f"<{type(self).__name__}: {state}>"

@@ -1,0 +1,228 @@
+"""Data objects, and how to make them from values."""
+
+from __future__ import annotations
+
+from rain import _core
+from rain.common.errors import RainException
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rain.client.session import Session
+    from rain.client.states import DataObjectState
+    from rain.client.task import Task
+    from rain.common.attributes import ObjectInfo, ObjectSpec
+    from rain.common.data_instance import DataInstance
+    from rain.common.data_type import DataType
+    from rain.common.ids import ID
+
+_DRAFT = 0  # of the compiled module's object states
+
+
+class DataObject(_core.DataObjectBase):
+    """An immutable blob: a constant (see `blob`) or the output of a task.
+
+    Parameters
+    ----------
+    label : str, optional
+    session : Session, optional
+        Default: the active one.
+    data_type : DataType, optional
+        Only blobs exist so far.
+    content_type : str, optional
+
+    A data object that was submitted with the keep flag stays until ``unkeep()``, the end of its
+    session, or the end of the last Python object of it and of its task.
+    """
+
+    def __init__(
+        self,
+        label: str | None = None,
+        session: Session | None = None,
+        data_type: DataType | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        if data_type is not None and getattr(data_type, "value", data_type) != "blob":
+            raise RainException(f"data type {data_type!r} is not supported: only blobs are")
+        if content_type is not None:
+            from rain.common.content_type import check_content_type
+
+            check_content_type(content_type)
+        self._create(session, label, content_type, None)
+
+    @property
+    def id(self) -> ID:
+        from rain.common.ids import ID
+
+        return ID(*self._id)
+
+    @property
+    def state(self) -> DataObjectState | None:
+        """Where the object is in its life; None before submit."""
+        from rain.client.states import OBJECT_STATES
+
+        return OBJECT_STATES[self._state]
+
+    @property
+    def spec(self) -> ObjectSpec:
+        """What the client says of the object. May be changed until submit."""
+        cache = self._cache
+        if "spec" not in cache:
+            from rain.common.attributes import ObjectSpec
+
+            cache["spec"] = ObjectSpec(
+                id=self.id,
+                label=self.label or "",
+                content_type=self._declared_type or "",
+                user=self._user(),
+            )
+            if self._state == _DRAFT:
+                self._note_edited()
+        spec: ObjectSpec = cache["spec"]
+        return spec
+
+    def _flush_spec(self) -> None:
+        spec = self.spec
+        self._write_spec(spec.label, spec.content_type, spec.user)
+
+    @property
+    def info(self) -> ObjectInfo | None:
+        """What became of the object; None before it is finished."""
+        result = self._result()
+        if result is None:
+            return None
+        from rain.common.attributes import ObjectInfo
+
+        size, content_type, error, debug, user = result
+        return ObjectInfo(
+            size=size, content_type=content_type, error=error, debug=debug, user=user
+        )
+
+    @property
+    def content_type(self) -> str | None:
+        """The declared type; once the object is finished, merged with what its task said."""
+        result = self._result()
+        if result is None or not result[1]:
+            return self._declared_type
+        from rain.common.content_type import merge_content_types
+
+        return merge_content_types(self._declared_type, result[1])
+
+    def keep(self) -> None:
+        """Set the keep flag, before submit: the data will be there for fetch()."""
+        if self._state != _DRAFT:
+            raise RainException(f"cannot keep submitted data object {self!r}")
+        self._set_kept(True)
+
+    def is_kept(self) -> bool:
+        """Return the keep flag."""
+        return self._kept
+
+    def unkeep(self) -> None:
+        """Take the keep flag away; the data go as soon as no task needs them."""
+        self.session.unkeep((self,))
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the object is finished. See Session.wait."""
+        self.session.wait((self,), timeout)
+
+    def update(self) -> None:
+        """Raise if the session has failed; state and info are always up to date."""
+        self.session.update((self,))
+
+    def fetch(self) -> DataInstance:
+        """Wait for the data and return them. See Session.fetch."""
+        return self.session.fetch(self)
+
+    def expect_dir(self) -> None:
+        """Raise TypeError unless the object is a directory."""
+        raise TypeError("Directory expected.")
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_id"):
+            return f"<{type(self).__name__}, not initialised>"
+        label = f" {self.label!r}" if self.label else ""
+        return f"<{type(self).__name__} {self.id}{label}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} cannot be pickled: it belongs to this process' client")
+
+
+def blob(
+    value: Any,
+    label: str | None = "const",
+    content_type: str | None = None,
+    encode: str | None = None,
+) -> DataObject:
+    """Make a constant data object in the active session.
+
+    Parameters
+    ----------
+    value : bytes-like, str, or anything that `encode` can encode
+        Anything with the buffer protocol is taken as its bytes, written once to where tasks read
+        it: for large data into shared memory. A str is stored as UTF-8, with content type "text".
+    label : str, optional
+    content_type : str, optional
+        What the bytes are; only with bytes-like values.
+    encode : str, optional
+        Content type to encode `value` into.
+
+    Raises
+    ------
+    RainException
+        Both `encode` and `content_type` are given, or the value is none of the above.
+    StoreFull
+    """
+    if encode is not None or isinstance(value, str):
+        if content_type is not None:
+            if encode is not None:
+                raise RainException("Specify only one of content_type and encode")
+            raise RainException("content_type only allowed for `bytes`")
+        from rain.common.content_type import check_content_type, encode_value
+
+        content_type = encode if encode is not None else "text"
+        check_content_type(content_type)
+        value = encode_value(value, content_type)
+    obj = DataObject.__new__(DataObject)
+    try:
+        obj._create(None, label, content_type, value)
+    except TypeError as error:
+        try:
+            memoryview(value)
+        except TypeError:
+            raise RainException(
+                "Invalid blob type (only str or bytes are allowed without `encode`): "
+                f"{type(value).__name__}"
+            ) from None
+        raise error
+    return obj
+
+
+def pickled(val: Any, label: str | None = "pickle") -> DataObject:
+    """Make a constant data object of any value that pickle can take."""
+    return blob(val, label, encode="pickle")
+
+
+def to_dataobj(obj: Any) -> DataObject:
+    """Return a data object, or the single output of a task, as a data object.
+
+    Raises
+    ------
+    RainException
+        It is neither.
+    """
+    if isinstance(obj, DataObject):
+        return obj
+    if isinstance(obj, _core.TaskBase):
+        task: Task = obj  # type: ignore[assignment]
+        outputs = task._outputs
+        if not outputs:
+            raise RainException(f"{task!r} does not have any output")
+        if len(outputs) > 1:
+            raise RainException(f"{task!r} returns multiple outputs")
+        return outputs[0]
+    hint = "blob(value)" if isinstance(obj, (str, bytes)) else "pickled(value) or blob(encode=...)"
+    raise RainException(
+        f"Instance of {type(obj)!r} cannot be used as a data object. Use {hint} to make one."
+    )

@@ -1,0 +1,97 @@
+"""From what the governor says of a failure to the exception that the user sees."""
+
+from __future__ import annotations
+
+from rain import _core
+from rain.common import errors
+from rain.common.ids import ID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rain.client.data import DataObject
+    from rain.client.session import Session
+    from rain.client.task import Task
+
+_TASK, _EXECUTOR, _STORE_FULL, _CANCELLED, _SESSION, _ANCESTOR, _LAUNCHER = range(7)
+_CLASSES = {
+    _TASK: errors.TaskException,
+    _EXECUTOR: errors.ExecutorFailed,
+    _STORE_FULL: errors.TaskStoreFull,
+    _CANCELLED: errors.TaskCancelled,
+    _ANCESTOR: errors.TaskAborted,
+}
+
+
+def exception_of(item: Task | DataObject) -> errors.RainException:
+    """Return the exception that says why `item` did not finish."""
+    if _core.session_failed(item.session):
+        return exception_of_session(item.session)
+    failure = _core.failure(item)
+    if failure is None:
+        return errors.RainException(f"{item!r} did not finish")
+    return _exception(item.session, failure, item if isinstance(item, _core.TaskBase) else None)
+
+
+def exception_of_session(session: Session) -> errors.RainException:
+    """Return the exception that says why the session failed."""
+    failure = _core.session_failure(session)
+    if failure is None:
+        return errors.SessionClosed("Session is closed")
+    return _exception(session, failure, None)
+
+
+def _exception(
+    session: Session, failure: _core.FailureTuple, task: Task | None
+) -> errors.RainException:
+    kind, origin, message, debug, report = failure
+    if kind not in _CLASSES or (origin[0] == -1 and task is None):
+        parts = [message] + ([report] if report and report not in message else [])
+        text = "\n".join(parts)
+        if kind == _LAUNCHER:
+            return errors.LauncherLost(text)
+        return errors.SessionException(text)
+
+    task_id = ID(*origin) if origin[0] != -1 else _id_of(task)
+    if task is None or task.id != task_id:
+        task = _core.find_task(session, task_id.id)
+    creation = _core.creation(session, task_id.id)
+    if task is not None:
+        who = repr(task)
+    elif creation is not None:
+        who = f"<Task {task_id} {creation[0]}>"
+    else:
+        who = f"<Task {task_id}>"
+    lines = [f"Task {who} failed", f"Message: {message}"]
+    created_at = _format(creation[1]) if creation is not None else ""
+    if created_at:
+        lines.append(f"Task created at:\n{created_at}")
+    if debug:
+        lines.append(f"Debug:\n{debug}")
+    if report and report not in message:
+        lines.append(report)
+
+    error = _CLASSES[kind]("\n".join(lines))
+    error.task = task
+    error.task_id = task_id
+    error.message = message
+    error.debug = debug
+    error.report = report
+    error.created_at = created_at
+    return error
+
+
+def _id_of(task: Task | None) -> ID:
+    return task.id if task is not None else ID(-1, 0)
+
+
+def _format(frames: list[tuple[str, int, str]]) -> str:
+    """Return frames, innermost first, in the form of a traceback."""
+    import linecache
+
+    lines = []
+    for file, line, function in reversed(frames):
+        lines.append(f'  File "{file}", line {line}, in {function}')
+        code = linecache.getline(file, line).strip()
+        if code:
+            lines.append(f"    {code}")
+    return "\n".join(lines)

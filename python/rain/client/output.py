@@ -1,0 +1,109 @@
+"""How an output of a task is described."""
+
+from __future__ import annotations
+
+from rain.common.content_type import check_content_type
+from rain.common.errors import RainException
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rain.client.data import DataObject
+    from rain.client.session import Session
+
+
+class OutputBase:
+    """Common part of outputs.
+
+    Parameters
+    ----------
+    label : str, optional
+    size_hint : float, optional
+        Expected size in MB; for the client's own use.
+    content_type : str, optional
+    mode : None
+        Nothing else is supported.
+    encode : str, optional
+        Content type into which the executor encodes the value.
+    path : str, optional
+    """
+
+    def __init__(
+        self,
+        label: str | None = None,
+        *,
+        size_hint: float | None = None,
+        content_type: str | None = None,
+        mode: None = None,
+        encode: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        if label is not None and not isinstance(label, str):
+            raise TypeError(f"Label has to be string, not {label!r}")
+        if mode is not None:
+            raise RainException(f"Output mode {mode!r} is not supported: it must be None")
+        check_content_type(content_type)
+        check_content_type(encode)
+        if encode and content_type and encode != content_type:
+            raise ValueError(
+                f"When both are given, encode {encode!r} and content_type {content_type!r} "
+                "must be equal"
+            )
+        self.label = label
+        self.size_hint = size_hint
+        self.content_type = content_type
+        self.encode = encode
+        self.path = path
+
+    @property
+    def object_content_type(self) -> str | None:
+        """The content type that the data object gets."""
+        return self.encode or self.content_type
+
+    def create_data_object(self, session: Session | None = None) -> DataObject:
+        """Make the data object, in `session` or the active one."""
+        from rain.client.data import DataObject
+
+        return DataObject(self.label, session, content_type=self.object_content_type)
+
+    def expect_dir(self) -> None:
+        """Raise TypeError unless this is a directory."""
+        raise TypeError("Directory expected.")
+
+    def expect_blob(self) -> None:
+        """Raise TypeError unless this is a blob."""
+
+    def __repr__(self) -> str:
+        parts = [repr(self.label)]
+        parts += [
+            f"{name}={value!r}"
+            for name in ("path", "content_type", "encode")
+            if (value := getattr(self, name)) is not None
+        ]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class Output(OutputBase):
+    """An output that is a blob."""
+
+    def merge_with_prototype(self, proto: OutputBase) -> Output:
+        """Return this output with what it leaves open taken from `proto`."""
+        from rain.common.content_type import merge_content_types
+
+        return Output(
+            self.label if self.label is not None else proto.label,
+            size_hint=self.size_hint if self.size_hint is not None else proto.size_hint,
+            content_type=merge_content_types(proto.content_type, self.content_type),
+            encode=merge_content_types(proto.encode, self.encode),
+            path=self.path if self.path is not None else proto.path,
+        )
+
+
+def to_output(obj: Any) -> OutputBase:
+    """Return an output, or the one with this label."""
+    if isinstance(obj, OutputBase):
+        return obj
+    if isinstance(obj, str):
+        return Output(obj)
+    raise TypeError(f"Object {obj!r} cannot be used as output")

@@ -1,0 +1,258 @@
+"""Tasks."""
+
+from __future__ import annotations
+
+from rain import _core
+from rain.common.errors import RainException
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, ClassVar
+
+    from rain.client.data import DataObject
+    from rain.client.states import TaskState
+    from rain.common.attributes import TaskInfo, TaskSpec
+    from rain.common.data_instance import DataInstance
+    from rain.common.ids import ID
+    from rain.common.labeled_list import LabeledList
+
+_DRAFT = 0  # of the compiled module's task states
+
+
+class Task(_core.TaskBase):
+    """A unit of work, to be subclassed with a TASK_TYPE or made with one.
+
+    Parameters
+    ----------
+    inputs : iterable
+        Data objects and tasks with a single output, or (label, object) pairs.
+    outputs : int, str, or iterable of str, Output and DataObject, optional
+        How many unlabelled blobs; a label; or one item for each output. None: no output.
+    config : JSON-like, optional
+        For the executor: None, bool, int, float, str, list, and dict with str keys.
+    session : Session, optional
+        Default: the active one.
+    task_type : str, optional
+        "executor/task"; default: the class' TASK_TYPE.
+    cpus : int
+        CPUs that the task occupies while it runs.
+    name : str, optional
+        For people; "/" makes groups.
+    user_spec : dict, optional
+        User attributes.
+
+    Making a task doesn't run it: see Session.submit and DataObject.fetch.
+    """
+
+    TASK_TYPE: ClassVar[str | None] = None
+
+    @property
+    def id(self) -> ID:
+        from rain.common.ids import ID
+
+        return ID(*self._id)
+
+    @property
+    def state(self) -> TaskState | None:
+        """Where the task is in its life; None before submit."""
+        from rain.client.states import TASK_STATES
+
+        return TASK_STATES[self._state]
+
+    @property
+    def inputs(self) -> LabeledList[DataObject]:
+        """The input objects, with their labels."""
+        cache = self._cache
+        inputs: LabeledList[DataObject]
+        if "inputs" not in cache:
+            from rain.common.labeled_list import LabeledList
+
+            # Not kept: a task doesn't hold the objects that other tasks made for it.
+            inputs = LabeledList(self._inputs(), self._input_labels())
+            return inputs
+        inputs = cache["inputs"]
+        return inputs
+
+    @property
+    def outputs(self) -> LabeledList[DataObject]:
+        """The output objects, with their labels."""
+        cache = self._cache
+        if "outputs" not in cache:
+            from rain.common.labeled_list import LabeledList
+
+            cache["outputs"] = LabeledList(pairs=((o.label, o) for o in self._outputs))
+        outputs: LabeledList[DataObject] = cache["outputs"]
+        return outputs
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What the client says of the task. `name`, `config` and `user` may be changed until submit."""
+        cache = self._cache
+        if "spec" not in cache:
+            from rain.common.attributes import TaskSpec, TaskSpecInput
+            from rain.common.ids import ID
+
+            inputs, outputs = self._ids()
+            labels = self._input_labels() or [None] * len(inputs)
+            config, user = self._config_and_user()
+            cache["spec"] = TaskSpec(
+                id=self.id,
+                task_type=self.task_type,
+                config=config,
+                inputs=[
+                    TaskSpecInput(id=ID(*pair), label=label)
+                    for pair, label in zip(inputs, labels)
+                ],
+                outputs=[ID(*pair) for pair in outputs],
+                resources={"cpus": self.cpus},
+                name=self.name,
+                user=user,
+            )
+            if self._state == _DRAFT:
+                self._note_edited()
+        spec: TaskSpec = cache["spec"]
+        return spec
+
+    def _flush_spec(self) -> None:
+        spec = self.spec
+        self._write_spec(spec.name, spec.config, spec.user)
+
+    @property
+    def info(self) -> TaskInfo | None:
+        """What became of the task; None before it ended."""
+        result = self._result()
+        if result is None:
+            return None
+        from rain.common.attributes import TaskInfo
+
+        error, debug, governor, start_time, duration, user = result
+        return TaskInfo(
+            error=error,
+            debug=debug,
+            governor=governor,
+            start_time=start_time,
+            duration=duration,
+            user=user,
+        )
+
+    def keep_outputs(self) -> None:
+        """Set the keep flag of all outputs, before submit."""
+        if self._state != _DRAFT:
+            raise RainException(f"cannot keep the outputs of submitted task {self!r}")
+        self._keep_outputs(True)
+
+    def unkeep_outputs(self) -> None:
+        """Take the keep flag of all outputs away."""
+        self.session.unkeep(self._outputs)
+
+    def fetch_outputs(self) -> list[DataInstance]:
+        """Wait for all outputs and return their data."""
+        return [output.fetch() for output in self._outputs]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the task is finished. See Session.wait."""
+        self.session.wait((self,), timeout)
+
+    def cancel(self) -> None:
+        """Cancel the task if it hasn't ended; what depends on it ends, too."""
+        _core.cancel((self,))
+
+    def update(self) -> None:
+        """Raise if the session has failed; state and info are always up to date."""
+        self.session.update((self,))
+
+    def __await__(self) -> Generator[Any, None, Task]:
+        """``await task`` waits within asyncio, and gives the task."""
+        yield from self.session.wait_async((self,)).__await__()
+        return self
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_id"):
+            return f"<{type(self).__name__}, not initialised>"
+        from rain.common.ids import ID
+
+        inputs, outputs = self._ids()
+        name = f" {self.name!r}" if self.name else ""
+        return (
+            f"<{type(self).__name__} {self.id} {self.task_type}{name}"
+            f" inputs={[ID(*pair) for pair in inputs]} outputs={[ID(*pair) for pair in outputs]}>"
+        )
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} cannot be pickled: it belongs to this process' client")
+
+
+def normalise(
+    inputs: Any, outputs: Any
+) -> tuple[
+    list[DataObject],
+    list[str | None] | None,
+    list[DataObject | tuple[str | None, str | None]],
+]:
+    """Return what Task's unusual arguments mean; the compiled module takes the usual ones itself.
+
+    Input objects, their labels (None: no input has one), and for each output an existing object
+    or (label, content type).
+    """
+    from rain.common.labeled_list import LabeledList
+
+    labeled: LabeledList[DataObject] = LabeledList()
+    for label, item in _input_pairs(inputs):
+        labeled.append(item, label)
+    labels = [label for label, _ in labeled.items()]
+    return list(labeled), (labels if any(labels) else None), _describe_outputs(outputs)
+
+
+def _input_pairs(inputs: Any) -> list[tuple[str | None, DataObject]]:
+    from rain.client.data import to_dataobj
+
+    if inputs is None:
+        return []
+    if isinstance(inputs, (_core.DataObjectBase, _core.TaskBase)):
+        raise TypeError("inputs must be an iterable of data objects: write inputs=(obj,)")
+    if isinstance(inputs, (str, bytes)):
+        to_dataobj(inputs)  # raises
+    if hasattr(inputs, "get_label"):
+        return [(label, to_dataobj(obj)) for label, obj in inputs.items()]
+    pairs = []
+    for item in inputs:
+        if isinstance(item, tuple):
+            if len(item) != 2:
+                raise TypeError(f"an input must be an object or (label, object), not {item!r}")
+            pairs.append((item[0], to_dataobj(item[1])))
+        else:
+            pairs.append((None, to_dataobj(item)))
+    return pairs
+
+
+def _describe_outputs(outputs: Any) -> list[DataObject | tuple[str | None, str | None]]:
+    from rain.client.output import OutputBase
+
+    if outputs is None:
+        return []
+    if isinstance(outputs, int):
+        return [(None, None)] * outputs
+    if isinstance(outputs, (str, OutputBase, _core.DataObjectBase)):
+        outputs = (outputs,)
+    described: list[DataObject | tuple[str | None, str | None]] = []
+    labels = set()
+    for item in outputs:
+        if isinstance(item, str):
+            label: str | None = item
+            described.append((item, None))
+        elif isinstance(item, OutputBase):
+            label = item.label
+            described.append((label, item.object_content_type))
+        elif isinstance(item, _core.DataObjectBase):
+            label = item.label
+            described.append(item)  # type: ignore[arg-type]
+        else:
+            raise TypeError(
+                "Only `OutputBase`, `DataObject` and `str` allowed as outputs, "
+                f"not {type(item).__name__}."
+            )
+        if label is not None and label in labels:
+            raise KeyError(f"Label {label!r} already present.")
+        labels.add(label)
+    return described

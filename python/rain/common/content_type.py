@@ -1,0 +1,147 @@
+"""Content types: what the bytes of a data object are.
+
+Names are "pickle", "cloudpickle", "json", "cbor", "arrow", "text", "text-<codec>", "protobuf",
+"dir", and anything that starts with "user/", "mime/" or "protobuf/". Only clients and executors
+interpret them.
+"""
+
+from __future__ import annotations
+
+from rain.common.errors import RainException
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NAMES = frozenset(
+    ("", "pickle", "cloudpickle", "json", "cbor", "arrow", "text", "protobuf", "dir")
+)
+_PREFIXES = ("text-", "user/", "mime/", "protobuf/")
+
+
+def check_content_type(name: str | None) -> None:
+    """Raise ValueError unless `name` is a content type (or None)."""
+    if name is None or name in _NAMES or name.startswith(_PREFIXES):
+        return
+    raise ValueError(f"Content type {name!r} is not recognized")
+
+
+def merge_content_types(name_a: str | None, name_b: str | None) -> str | None:
+    """Return the more special of two compatible types, else raise RainException."""
+    if name_a is None:
+        return name_b
+    if name_b is None:
+        return name_a
+    if name_b.startswith(name_a):
+        return name_b
+    if name_a.startswith(name_b):
+        return name_a
+    if {name_a, name_b} == {"pickle", "cloudpickle"}:
+        return "cloudpickle"
+    raise RainException(f"Incompatible content types: {name_a!r} and {name_b!r}")
+
+
+def is_type_instance(name: str | None, of: str | None) -> bool:
+    """True if what has type `name` can be taken for type `of`."""
+    if of is None or name == of:
+        return True
+    if name is None:
+        return False
+    return name.startswith(of) or (name == "pickle" and of == "cloudpickle")
+
+
+def _codec(content_type: str) -> str | None:
+    """The codec of a text type, None for other types."""
+    if content_type == "text":
+        return "utf-8"
+    return content_type[5:] if content_type.startswith("text-") else None
+
+
+def encode_value(value: Any, content_type: str | None) -> bytes:
+    """Return `value` as bytes of this type.
+
+    Raises
+    ------
+    RainException
+        The type is None or has no encoder, or the value is not one that it encodes.
+    """
+    if content_type is None:
+        raise RainException("can't encode None content_type")
+    codec = _codec(content_type)
+    if codec is not None:
+        if not isinstance(value, str):
+            raise RainException(f"Encoding {content_type!r} can only encode `str` objects.")
+        return value.encode(codec)
+    if content_type == "pickle":
+        import pickle
+
+        return pickle.dumps(value)
+    if content_type == "cloudpickle":
+        import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+        return bytes(cloudpickle.dumps(value))
+    if content_type == "json":
+        import json
+
+        return json.dumps(value).encode()
+    if content_type == "cbor":
+        from rain import _core
+
+        return _core.cbor_dumps(value)
+    if content_type == "arrow":
+        return _encode_arrow(value)
+    raise RainException(f"Encoding into {content_type!r} unsupported")
+
+
+def decode_value(data: Any, content_type: str | None) -> Any:
+    """Return what `data`, a bytes-like object, holds. Raises as encode_value."""
+    if content_type is None:
+        raise RainException("can't decode None content_type")
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise RainException(f"Decoding {content_type!r} can only decode `bytes` values.")
+    codec = _codec(content_type)
+    if codec is not None:
+        return str(data, codec)
+    if content_type == "pickle" or content_type == "cloudpickle":
+        import pickle
+
+        return pickle.loads(data)
+    if content_type == "json":
+        import json
+
+        return json.loads(bytes(data))
+    if content_type == "cbor":
+        from rain import _core
+
+        return _core.cbor_loads(bytes(data))
+    if content_type == "arrow":
+        return _decode_arrow(data)
+    raise RainException(f"Decoding from {content_type!r} unsupported")
+
+
+def _pyarrow() -> Any:
+    try:
+        from importlib import import_module
+
+        return import_module("pyarrow")
+    except ImportError as error:
+        raise RainException("content type 'arrow' needs pyarrow: pip install pyarrow") from error
+
+
+def _encode_arrow(value: Any) -> bytes:
+    """Tables and record batches in Arrow's IPC stream format."""
+    pyarrow = _pyarrow()
+    if isinstance(value, pyarrow.RecordBatch):
+        value = pyarrow.Table.from_batches([value])
+    if not isinstance(value, pyarrow.Table):
+        raise RainException("Encoding 'arrow' can only encode pyarrow Tables and RecordBatches")
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, value.schema) as writer:
+        writer.write_table(value)
+    return bytes(sink.getvalue())
+
+
+def _decode_arrow(data: Any) -> Any:
+    pyarrow = _pyarrow()
+    with pyarrow.ipc.open_stream(pyarrow.py_buffer(data)) as reader:
+        return reader.read_all()

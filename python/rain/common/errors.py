@@ -1,0 +1,98 @@
+"""Every exception that rain raises: one class per cause, all of them RainExceptions."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rain.client.task import Task
+    from rain.common.ids import ID
+
+
+class RainException(Exception):
+    """Root of what rain raises."""
+
+
+class RainWarning(Warning):
+    """Something that deserves attention and is no error."""
+
+
+class UsageError(RainException):
+    """Use after close() or in a forked child, or an executor type that is not registered."""
+
+
+class ConfigError(RainException, ValueError):
+    """A wrong argument of Client, or a wrong file of executors."""
+
+
+class InvalidGraph(RainException):
+    """A submit that was refused; nothing of it was submitted."""
+
+
+class StoreFull(RainException, MemoryError):
+    """The blob store has no room."""
+
+
+class SystemCallError(RainException, OSError):
+    """The operating system refused something; errno says what."""
+
+
+class ProtocolError(RainException):
+    """Bytes that are not what they should be."""
+
+
+class WaitTimeout(RainException, TimeoutError):
+    """A wait with a timeout ended before the tasks did."""
+
+
+class SessionException(RainException):
+    """A session cannot go on."""
+
+
+class SessionClosed(SessionException, UsageError):
+    """A session is used after its close()."""
+
+
+class LauncherLost(SessionException):
+    """The process that starts executors is gone; a new Client works."""
+
+
+class TaskException(SessionException):
+    """A task failed.
+
+    Attributes
+    ----------
+    task : Task or None
+        The task that failed first, None if no Python object of it is left.
+    task_id : ID or None
+    message : str
+        What went wrong: C++ exception text, Python traceback, or the end of the executor.
+    debug : str
+        What the task wrote with ``ctx.debug``.
+    report : str
+        For an executor that died: signal or exit code, run time, memory, last lines of stderr.
+    created_at : str
+        Where the task was created, formatted like a traceback.
+    """
+
+    task: Task | None = None
+    task_id: ID | None = None
+    message: str = ""
+    debug: str = ""
+    report: str = ""
+    created_at: str = ""
+
+
+class ExecutorFailed(TaskException):
+    """The executor died, never registered, or talked nonsense."""
+
+
+class TaskStoreFull(TaskException, StoreFull):
+    """There was no room for an output of the task."""
+
+
+class TaskCancelled(TaskException):
+    """The task was cancelled by the user."""
+
+
+class TaskAborted(TaskException):
+    """A task that this one depends on did not finish; `task` is that ancestor."""

@@ -1,0 +1,266 @@
+"""Which program provides which executor type: TOML files, and Client's arguments."""
+
+from __future__ import annotations
+
+import os
+
+from rain.common.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from os import PathLike
+    from typing import Any
+
+_DEFAULT_START_SECONDS = 30.0
+_KEYS = ("command", "env", "start_seconds")
+_EXAMPLE = '[executors.example1]\ncommand = "./example1"'
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KIB": 2**10,
+    "MIB": 2**20,
+    "GIB": 2**30,
+    "TIB": 2**40,
+}
+
+
+class Executor:
+    """A program that provides the tasks of one executor type. Checked: it exists and can be run.
+
+    Attributes
+    ----------
+    name : str
+    argv : list of str
+        The program's path is absolute.
+    environment : list of "NAME=value"
+        Added to the client's environment.
+    start_seconds : float
+        Deadline for its registration.
+    """
+
+    __slots__ = ("argv", "environment", "name", "start_seconds")
+
+    def __init__(
+        self, name: str, argv: list[str], environment: list[str], start_seconds: float
+    ) -> None:
+        self.name = name
+        self.argv = argv
+        self.environment = environment
+        self.start_seconds = start_seconds
+
+    @property
+    def language(self) -> str:
+        """ "Python" if the command runs a Python program, else "C++"."""
+        program = os.path.basename(self.argv[0])
+        python = program.startswith("python") or any(word.endswith(".py") for word in self.argv)
+        return "Python" if python else "C++"
+
+
+def read_file(path: str | PathLike[str]) -> dict[str, Executor]:
+    """Read a TOML file of executors.
+
+    Raises
+    ------
+    ConfigError
+        Names the file, the key, and what to do.
+    """
+    file = os.path.abspath(path)
+    values = _read_toml(file)
+    _check_keys(file, "", values, ("executors",))
+    if "executors" not in values:
+        raise ConfigError(f"{file}: there is no [executors] table; write for instance\n{_EXAMPLE}")
+    return _read_table(file, "executors", values["executors"], os.path.dirname(file))
+
+
+def read_argument(executors: Mapping[str, Any]) -> dict[str, Executor]:
+    """Read ``Client(executors=...)``. Raises as read_file."""
+    return _read_table("Client", "executors", executors, os.getcwd())
+
+
+def parse_size(size: int | str) -> int:
+    """Return bytes of an int or of a text such as "8 GiB" or "500 MB".
+
+    Raises
+    ------
+    ConfigError
+    """
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    if isinstance(size, str):
+        number = size.strip().rstrip("BbKkMmGgTtIi").strip()
+        unit = size.strip()[len(number) :].strip().upper()
+        try:
+            bytes_ = int(float(number) * _UNITS[unit])
+        except (KeyError, ValueError, OverflowError):
+            bytes_ = 0
+        if bytes_ > 0:
+            return bytes_
+    raise ConfigError(f'memory must be a positive number of bytes, or like "8 GiB", not {size!r}')
+
+
+def _read_toml(file: str) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    try:
+        with open(file, "rb") as stream:
+            values: dict[str, Any] = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: {error.strerror}; Client(config=...) needs a TOML file of executors"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}; it should be like\n{_EXAMPLE}") from error
+    return values
+
+
+def _check_keys(
+    file: str, place: str, values: Mapping[Any, Any], known: Iterable[str]
+) -> None:
+    for key in values:
+        if key not in known:
+            where = f"{place}.{key}" if place else str(key)
+            raise ConfigError(
+                f"{file}: unknown key {where!r}{_suggest(str(key), known)}; "
+                f"known: {', '.join(known)}"
+            )
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _read_table(file: str, place: str, table: Any, base: str) -> dict[str, Executor]:
+    if not hasattr(table, "items"):
+        raise ConfigError(
+            f"{file}: {place} must be a table of executors, not {type(table).__name__}; "
+            f"write for instance\n{_EXAMPLE}"
+        )
+    return {
+        name: _read_executor(file, f"{place}.{name}", name, value, base)
+        for name, value in table.items()
+    }
+
+
+def _read_executor(file: str, place: str, name: Any, value: Any, base: str) -> Executor:
+    if not isinstance(name, str) or not name or "/" in name or name != name.strip():
+        raise ConfigError(
+            f"{file}: {name!r} cannot be an executor type: it must be a name without '/', since "
+            "task types are 'executor/task'"
+        )
+    if name == "buildin":
+        raise ConfigError(f"{file}: 'buildin' is the governor's own executor; choose another name")
+    if isinstance(value, (str, list, tuple, os.PathLike)):
+        value = {"command": value}
+    if not hasattr(value, "items"):
+        raise ConfigError(
+            f"{file}: {place} must be a table with a command, not {type(value).__name__}; "
+            f"write for instance\n{_EXAMPLE}"
+        )
+    _check_keys(file, place, value, _KEYS)
+    if "command" not in value:
+        raise ConfigError(f"{file}: {place} has no command; write for instance\n{_EXAMPLE}")
+    return Executor(
+        name,
+        _read_command(file, f"{place}.command", value["command"], base),
+        _read_environment(file, f"{place}.env", value.get("env", {})),
+        _read_start_seconds(file, f"{place}.start_seconds", value.get("start_seconds")),
+    )
+
+
+def _read_command(file: str, place: str, command: Any, base: str) -> list[str]:
+    if isinstance(command, os.PathLike):
+        command = [os.fspath(command)]
+    if isinstance(command, str):
+        words = _split(file, place, command)
+    elif isinstance(command, (list, tuple)):
+        words = [os.fspath(w) if isinstance(w, os.PathLike) else w for w in command]
+    else:
+        words = [None]
+    if not all(isinstance(word, str) for word in words):
+        raise ConfigError(f"{file}: {place} must be a str or a list of str, not {command!r}")
+    if not words or not words[0]:
+        raise ConfigError(f"{file}: {place} is empty; write for instance\n{_EXAMPLE}")
+    if any("\0" in word for word in words):
+        raise ConfigError(f"{file}: {place} contains a NUL character")
+    script = os.path.basename(words[0]).startswith("python")
+    arguments = []
+    for word in words[1:]:
+        arguments.append(_argument(file, place, word, base, script))
+        script = False  # only the first one is what Python runs
+    return [_program(file, place, words[0], base), *arguments]
+
+
+def _split(file: str, place: str, command: str) -> list[str]:
+    if not any(character in command for character in "'\"\\"):
+        return command.split()
+    import shlex
+
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"{file}: {place}: {error} in {command!r}") from error
+
+
+def _program(file: str, place: str, program: str, base: str) -> str:
+    """Return the absolute path of a program that can be run."""
+    if "/" not in program:
+        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+            path = os.path.join(os.path.abspath(folder or os.curdir), program)
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+        beside = os.path.join(base, program)
+        hint = f"; write './{program}' for {beside}" if os.path.exists(beside) else ""
+        raise ConfigError(f"{file}: {place}: program {program!r} is not in PATH{hint}")
+    path = os.path.normpath(os.path.join(base, os.path.expanduser(program)))
+    if not os.path.exists(path):
+        raise ConfigError(
+            f"{file}: {place}: there is no program {path}; build it, or correct the path"
+        )
+    if not os.path.isfile(path):
+        raise ConfigError(f"{file}: {place}: {path} is not a file that can be run")
+    if not os.access(path, os.X_OK):
+        raise ConfigError(f"{file}: {place}: {path} is not executable; chmod +x {path}")
+    return path
+
+
+def _argument(file: str, place: str, word: str, base: str, script: bool) -> str:
+    """Make an argument that names a file absolute: executors run in a directory of their own."""
+    if os.path.isabs(word) or word.startswith("-") or not word:
+        return word
+    path = os.path.normpath(os.path.join(base, word))
+    if os.path.exists(path):
+        return path
+    if word.startswith(("./", "../")) or (script and word.endswith(".py")):
+        raise ConfigError(f"{file}: {place}: there is no file {path}")
+    return word
+
+
+def _read_environment(file: str, place: str, environment: Any) -> list[str]:
+    if not hasattr(environment, "items"):
+        raise ConfigError(
+            f"{file}: {place} must be a table of str, not {type(environment).__name__}"
+        )
+    for name, value in environment.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise ConfigError(f"{file}: {place}: {name!r} cannot be the name of a variable")
+        if not isinstance(value, str) or "\0" in value:
+            raise ConfigError(f"{file}: {place}.{name} must be a str, not {value!r}")
+    return [f"{name}={value}" for name, value in environment.items()]
+
+
+def _read_start_seconds(file: str, place: str, seconds: Any) -> float:
+    if seconds is None:
+        return _DEFAULT_START_SECONDS
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e6:
+        raise ConfigError(f"{file}: {place} must be a positive number of seconds, not {seconds!r}")
+    return float(seconds)

@@ -1,0 +1,71 @@
+"""The engine inside the client's process: starts the native governor."""
+
+from __future__ import annotations
+
+import atexit
+import os
+
+import rain
+from rain import _core, config
+from rain.common.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+    from typing import Any
+
+_LAUNCHER = os.path.join("_bin", "rain-launcher")
+
+
+def start(
+    config_file: str | PathLike[str] | None,
+    executors: Mapping[str, Any] | None,
+    cpus: int | None,
+    memory: int | str | None,
+    run_directory: str | PathLike[str] | None,
+) -> tuple[_core.Engine, dict[str, str]]:
+    """Start a governor. Returns it, and the language of each executor type.
+
+    Raises
+    ------
+    ConfigError
+        One of Client's arguments is wrong.
+    SystemCallError
+    """
+    specs = dict[str, config.Executor]()
+    if config_file is not None:
+        specs.update(config.read_file(config_file))
+    if executors is not None:
+        specs.update(config.read_argument(executors))
+    if cpus is None:
+        cpus = _core.usable_cpus()
+    elif isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= 1_000_000:
+        raise ConfigError(f"cpus must be a positive int, not {cpus!r}")
+    engine = _core.Engine(
+        executors=[
+            (spec.name, spec.argv, spec.environment, spec.start_seconds) for spec in specs.values()
+        ],
+        cpus=cpus,
+        memory_bytes=0 if memory is None else config.parse_size(memory),
+        launcher=_find_launcher(),
+        run_directory="" if run_directory is None else os.path.abspath(run_directory),
+    )
+    return engine, {spec.name: spec.language for spec in specs.values()}
+
+
+def _find_launcher() -> str:
+    folders = [*rain.__path__, os.path.dirname(_core.__file__)]
+    for folder in folders:
+        path = os.path.join(folder, _LAUNCHER)
+        if os.path.exists(path):
+            return path
+    raise ConfigError(
+        f"there is no {_LAUNCHER} in {' or '.join(folders)}: the installation is incomplete; "
+        "install the package again (pip install .)"
+    )
+
+
+_core.set_own_directory(os.path.dirname(os.path.abspath(rain.__file__ or "")) + os.sep)
+atexit.register(_core.close_all)
+os.register_at_fork(after_in_child=_core.after_fork_in_child)
