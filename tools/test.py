@@ -35,7 +35,7 @@ class Result:
 def run(*command: str | Path) -> int:
     """Exit code of the command, run in the root with .venv's programs first in PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "RAIN_BUILD_DIR": str(BUILD)}
+    environment = os.environ | {"PATH": path, "RAIN_TEST_BUILD": str(BUILD)}
     try:
         return subprocess.run(
             [str(word) for word in command], cwd=ROOT, env=environment, timeout=STAGE_SECONDS

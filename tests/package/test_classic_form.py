@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Stranger, lacks
+from stranger import Stranger, lacks
 
 HERE = Path(__file__).parent
 DEBIAN_CMAKE = "/usr/bin/cmake"

@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Stranger, lacks
-from test_wheel import needed
+from stranger import Stranger, lacks, needed
 
 CONSUMER = Path(__file__).parent / "consumer"
 COMPILERS = ["c++", "g++-11", "g++-12", "clang++-14"]

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from stranger import ROOT
 
 CPP = ROOT / "cpp"
 PYTHON = ROOT / "python" / "rain"

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Stranger, lacks
+from stranger import ROOT, Stranger, lacks, needed
 
 VERSION = re.search(
     r"project\(tasklib VERSION ([0-9.]+)", (ROOT / "cpp/tasklib/CMakeLists.txt").read_text()
 ).group(1)
-
-
-def needed(program: Path) -> list[str]:
-    """Names of the shared libraries that the program asks for."""
-    dynamic = subprocess.run(
-        ["readelf", "-d", program], text=True, capture_output=True, check=True
-    ).stdout
-    return re.findall(r"NEEDED.*\[(.+)\]", dynamic)
 
 
 def test_wheel_is_a_cpp_sdk(built_wheel: Path) -> None:
