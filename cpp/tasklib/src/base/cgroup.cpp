@@ -1,7 +1,12 @@
 #include "base/cgroup.h"
 
-#include <fstream>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <sstream>
+
+#include "base/syscall.h"
+#include "base/unique_fd.h"
 
 namespace tasklib::base {
 namespace {
@@ -38,7 +43,7 @@ std::string unescape(const std::string& text) {
 
 std::vector<Membership> read_memberships(const std::string& root) {
   std::vector<Membership> memberships;
-  std::ifstream file(root + "/proc/self/cgroup");
+  std::istringstream file(read_text(root + "/proc/self/cgroup"));
   for (std::string line; std::getline(file, line);) {
     const std::size_t first = line.find(':');
     const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
@@ -50,7 +55,7 @@ std::vector<Membership> read_memberships(const std::string& root) {
 
 std::vector<Mount> read_cgroup_mounts(const std::string& root) {
   std::vector<Mount> mounts;
-  std::ifstream file(root + "/proc/self/mountinfo");
+  std::istringstream file(read_text(root + "/proc/self/mountinfo"));
   for (std::string line; std::getline(file, line);) {
     std::istringstream words(line);
     std::string skipped, subtree, point, type, options;
@@ -100,11 +105,20 @@ CgroupPath find_cgroup(const std::string& controller, const std::string& root) {
   return path;
 }
 
-std::optional<std::uint64_t> read_number(const std::string& file) {
-  std::ifstream in(file);
-  std::string word;
-  // Digits alone: "max" and "-1" both mean that there is no limit.
-  if (!(in >> word) || word.size() > 19 || word.find_first_not_of("0123456789") != word.npos)
+std::string read_text(const std::string& path) {
+  std::string text;
+  const UniqueFd fd(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  char buffer[4096];
+  ssize_t count = -1;
+  while (fd &&
+         (count = retry_interrupted([&] { return ::read(fd.get(), buffer, sizeof buffer); })) > 0)
+    text.append(buffer, static_cast<std::size_t>(count));
+  return count == 0 ? text : std::string();
+}
+
+std::optional<std::uint64_t> leading_number(const std::string& text) {
+  const std::string word = text.substr(0, text.find_first_of(" \n"));
+  if (word.empty() || word.size() > 19 || word.find_first_not_of("0123456789") != word.npos)
     return std::nullopt;
   return std::stoull(word);
 }

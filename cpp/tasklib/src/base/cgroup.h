@@ -18,7 +18,10 @@ struct CgroupPath {
 /// `root` is put before every path that is read or returned (tests).
 CgroupPath find_cgroup(const std::string& controller, const std::string& root);
 
-/// What `file` of a cgroup directory begins with, as a number. Nothing: no such file, "max", -1.
-std::optional<std::uint64_t> read_number(const std::string& file);
+/// What is in a file of /proc or a cgroup; empty when it can't be read.
+std::string read_text(const std::string& path);
+
+/// The number that `text` begins with. Nothing: "max", "-1" (no limit, both), or no number.
+std::optional<std::uint64_t> leading_number(const std::string& text);
 
 }  // namespace tasklib::base

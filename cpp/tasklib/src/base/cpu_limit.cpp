@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <fstream>
 #include <optional>
 #include <vector>
 
@@ -25,15 +24,6 @@ unsigned affinity_cpus() {
   return static_cast<unsigned>(std::max(::sysconf(_SC_NPROCESSORS_ONLN), 1L));
 }
 
-// "quota period", both in microseconds; "max 100000": no quota.
-std::optional<std::uint64_t> second_number(const std::string& file) {
-  std::ifstream in(file);
-  std::string quota;
-  std::uint64_t period;
-  if (in >> quota >> period) return period;
-  return std::nullopt;
-}
-
 }  // namespace
 
 unsigned usable_cpus(const std::string& root) {
@@ -44,10 +34,13 @@ unsigned usable_cpus(const std::string& root) {
   };
   const CgroupPath cgroup = find_cgroup("cpu", root);
   for (const std::string& directory : cgroup.v1)
-    limit(read_number(directory + "/cpu.cfs_quota_us"),
-          read_number(directory + "/cpu.cfs_period_us"));
-  for (const std::string& directory : cgroup.v2)
-    limit(read_number(directory + "/cpu.max"), second_number(directory + "/cpu.max"));
+    limit(leading_number(read_text(directory + "/cpu.cfs_quota_us")),
+          leading_number(read_text(directory + "/cpu.cfs_period_us")));
+  for (const std::string& directory : cgroup.v2) {
+    const std::string text = read_text(directory + "/cpu.max");  // "max 100000": quota, period
+    const std::size_t blank = text.find(' ');
+    if (blank != text.npos) limit(leading_number(text), leading_number(text.substr(blank + 1)));
+  }
   return static_cast<unsigned>(std::max<std::uint64_t>(cpus, 1));
 }
 

@@ -1,7 +1,7 @@
 #include "blob/memory_limit.h"
 
 #include <algorithm>
-#include <fstream>
+#include <sstream>
 
 #include "base/cgroup.h"
 
@@ -20,7 +20,7 @@ constexpr Names kV1{"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_i
 constexpr Names kV2{"/memory.max", "/memory.current", "inactive_file", "active_file"};
 
 std::uint64_t file_pages_bytes(const std::string& directory, const Names& names) {
-  std::ifstream file(directory + "/memory.stat");
+  std::istringstream file(base::read_text(directory + "/memory.stat"));
   std::uint64_t sum = 0, bytes = 0;
   for (std::string key; file >> key >> bytes;)
     if (key == names.inactive_file || key == names.active_file) sum += bytes;
@@ -36,9 +36,10 @@ std::uint64_t subtract(std::uint64_t from, std::uint64_t what) {
 std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root) {
   std::optional<std::uint64_t> least;
   const auto look = [&](const std::string& directory, const Names& names) {
-    const auto limit = base::read_number(directory + names.limit);
-    const auto usage = base::read_number(directory + names.usage);
-    if (!limit || !usage || *limit >= kUnlimitedBytes) return;
+    const auto limit = base::leading_number(base::read_text(directory + names.limit));
+    if (!limit || *limit >= kUnlimitedBytes) return;
+    const auto usage = base::leading_number(base::read_text(directory + names.usage));
+    if (!usage) return;
     const std::uint64_t used = subtract(*usage, file_pages_bytes(directory, names));
     const std::uint64_t headroom = subtract(subtract(*limit, *limit / 10), used);
     least = std::min(least.value_or(headroom), headroom);

@@ -46,6 +46,10 @@ std::uint64_t ordinary_bytes(const Store::Limits& limits) {
                             std::to_string(ref.region.value) + ": " + why);
 }
 
+[[noreturn]] void refuse_region(base::RegionId id, const char* why) {
+  throw base::ProtocolError("region " + std::to_string(id.value) + " " + why);
+}
+
 std::string readable(std::uint64_t bytes) {
   if (bytes < 10240) return std::to_string(bytes) + " bytes";
   const char* const units[] = {"KiB", "MiB", "GiB", "TiB"};
@@ -84,21 +88,20 @@ Store::~Store() = default;
 
 Store::Entry& Store::entry(base::RegionId id) {
   const auto found = regions_.find(id);
-  if (found == regions_.end())
-    throw base::ProtocolError("region " + std::to_string(id.value) + " is unknown");
+  if (found == regions_.end()) refuse_region(id, "is unknown");
   return found->second;
 }
 
 Store::Entry& Store::leased_entry(Holder writer, base::RegionId id) {
   Entry& found = entry(id);
-  if (found.writer != writer)
-    throw base::ProtocolError("region " + std::to_string(id.value) + " is not leased to executor " +
-                              std::to_string(writer.value));
+  if (found.writer != writer) refuse_region(id, "is not leased to this process");
   return found;
 }
 
 std::shared_ptr<Region> Store::region(base::RegionId id) const {
-  return const_cast<Store*>(this)->entry(id).region;
+  const auto found = regions_.find(id);
+  if (found == regions_.end()) refuse_region(id, "is unknown");
+  return found->second.region;
 }
 
 Store::Entry* Store::find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes) {
