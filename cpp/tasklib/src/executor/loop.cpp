@@ -20,6 +20,9 @@ using std::chrono::microseconds;
 constexpr auto kPollTime = microseconds(20);
 constexpr auto kShortGap = microseconds(100);
 
+/// How long finished results wait for a call that was taken to be short and isn't.
+constexpr auto kMaxUnsentTime = std::chrono::milliseconds(1);
+
 /// After the end, what is left to send gets this long.
 constexpr int kLastFlushMs = 1000;
 
@@ -39,7 +42,7 @@ Loop::Loop(std::string type, Methods& methods, Environment environment, unsigned
   for (Worker& worker : workers_) worker.context = Access::make_context();
 }
 
-Loop::~Loop() = default;
+Loop::~Loop() { end_watch(); }
 
 void Loop::run() {
   connection_.emplace(connect_to(environment_.socket_path));
@@ -53,6 +56,7 @@ void Loop::run() {
   }
   work(workers_[0]);
   for (std::thread& other : others) other.join();
+  end_watch();
   if (error_) std::rethrow_exception(error_);
   // Results that were finished while another thread saw the end.
   if (connection_->send() == wire::Connection::Io::would_block) {
@@ -107,37 +111,38 @@ void Loop::stop(std::exception_ptr error) {
 bool Loop::next_call(Worker& worker, PendingCall& next) {
   std::unique_lock<std::mutex> lock(mutex_);
   worker.running = 0;
-  while (!stopped_) {
-    if (queue_.empty()) {
-      receive_or_wait(lock);
-      continue;
-    }
-    next = std::move(queue_.front());
-    queue_.pop_front();
-    worker.running = next.call.sequence;
-    Access::state(*worker.context).cancel.store(false, std::memory_order_relaxed);
-    return true;
-  }
-  return false;
+  if (!serve_until(lock, [this] { return !queue_.empty(); })) return false;
+  next = std::move(queue_.front());
+  queue_.pop_front();
+  worker.running = next.call.sequence;
+  Access::state(*worker.context).cancel.store(false, std::memory_order_relaxed);
+  return true;
 }
 
-void Loop::receive_or_wait(std::unique_lock<std::mutex>& lock) {
-  if (receiving_) {
-    // Nothing may wait in the buffer for a thread that sleeps. (The receiver flushes, too.)
-    lock.unlock();
-    flush();
-    lock.lock();
-    if (!receiving_ || !queue_.empty() || stopped_) return;
-    changed_.wait(lock);
-    return;
+/// Takes part in receiving until `ready`. False: the end came.
+template <class Ready>
+bool Loop::serve_until(std::unique_lock<std::mutex>& lock, Ready ready) {
+  bool flushed = false;
+  while (!stopped_ && !ready()) {
+    if (!receiving_) {
+      receiving_ = true;
+      lock.unlock();
+      receive();  // if it throws, the role is never needed again
+      lock.lock();
+      receiving_ = false;
+      // The others look for calls and answers; one that finds none takes the role.
+      if (workers_.size() > 1) changed_.notify_all();
+    } else if (!flushed) {
+      // What this thread finished must not wait while it sleeps. (The receiver flushes, too.)
+      lock.unlock();
+      flush();
+      lock.lock();
+      flushed = true;
+    } else {
+      changed_.wait(lock);
+    }
   }
-  receiving_ = true;
-  lock.unlock();
-  receive();  // if it throws, the role is never needed again
-  lock.lock();
-  receiving_ = false;
-  // The others look for calls and answers; one that finds none takes the role.
-  if (workers_.size() > 1) changed_.notify_all();
+  return !stopped_;
 }
 
 void Loop::receive() {
@@ -284,17 +289,12 @@ void Loop::answer_request(std::uint32_t request, std::optional<std::string> refu
 
 std::optional<std::string> Loop::await_lease(std::uint32_t request) {
   std::unique_lock<std::mutex> lock(mutex_);
-  while (!stopped_) {
-    const auto answer = answers_.find(request);
-    if (answer == answers_.end()) {
-      receive_or_wait(lock);
-      continue;
-    }
-    std::optional<std::string> refusal = std::move(answer->second);
-    answers_.erase(answer);
-    return refusal;
-  }
-  throw base::Error("the governor is gone: there is no room for an output");
+  if (!serve_until(lock, [&] { return answers_.count(request) != 0; }))
+    throw base::Error("the governor is gone: there is no room for an output");
+  const auto answer = answers_.find(request);
+  std::optional<std::string> refusal = std::move(answer->second);
+  answers_.erase(answer);
+  return refusal;
 }
 
 // ---- Sending ----------------------------------------------------------------------------------
@@ -328,6 +328,43 @@ void Loop::flush_locked() {
     }
   }
   last_flush_ = base::Clock::now();
+}
+
+void Loop::watch_unsent() {
+  if (watch_wanted_.load(std::memory_order_relaxed)) return;
+  std::lock_guard<std::mutex> lock(watch_mutex_);
+  watch_wanted_ = true;
+  if (!watcher_.joinable()) watcher_ = std::thread([this] { watch(); });
+  watch_changed_.notify_one();
+}
+
+void Loop::watch() {
+  std::unique_lock<std::mutex> lock(watch_mutex_);
+  while (!watch_ended_) {
+    if (!watch_wanted_) {
+      watch_changed_.wait(lock);
+      continue;
+    }
+    watch_wanted_ = false;
+    watch_changed_.wait_for(lock, kMaxUnsentTime, [this] { return watch_ended_; });
+    lock.unlock();
+    try {
+      std::lock_guard<std::mutex> sending(send_mutex_);
+      if (connection_->has_output()) flush_locked();
+    } catch (...) {
+      stop(std::current_exception());
+    }
+    lock.lock();
+  }
+}
+
+void Loop::end_watch() {
+  {
+    std::lock_guard<std::mutex> lock(watch_mutex_);
+    watch_ended_ = true;
+    watch_changed_.notify_one();
+  }
+  if (watcher_.joinable()) watcher_.join();
 }
 
 }  // namespace tasklib::executor

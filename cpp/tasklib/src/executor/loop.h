@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -41,8 +42,8 @@ using Methods = std::unordered_map<std::string, Method>;
 ///
 /// Threads are leader and followers: a worker without a queued call takes the receiver's role if
 /// it is free, and waits for it or for a call otherwise. Results are collected and sent together:
-/// when a worker has nothing to run, before a call that may be long, and at the latest after 100 µs
-/// or 64 KiB.
+/// when a worker has nothing to run, before a call that may be long, before any call after 100 µs
+/// or 64 KiB, and by the watcher when a call takes longer than it used to.
 class Loop final : private OutputSource {
  public:
   /// `methods` must outlive the loop. Connects nothing yet.
@@ -73,7 +74,8 @@ class Loop final : private OutputSource {
 
   // Receiving (loop.cpp). receive() and what it calls need the receiver's role.
   bool next_call(Worker& worker, PendingCall& next);
-  void receive_or_wait(std::unique_lock<std::mutex>& lock);
+  template <class Ready>
+  bool serve_until(std::unique_lock<std::mutex>& lock, Ready ready);
   void receive();
   wire::Connection::Io wait_for_input();
   void handle_frame(base::ByteView payload);
@@ -108,6 +110,9 @@ class Loop final : private OutputSource {
   void append(const wire::ToGovernor& message);
   void flush();
   void flush_locked();
+  void watch_unsent();
+  void watch();
+  void end_watch();
 
   const std::string type_;
   Methods& methods_;
@@ -144,6 +149,14 @@ class Loop final : private OutputSource {
   // Guarded by send_mutex_.
   base::TimePoint last_flush_{};
   bool peer_gone_ = false;
+
+  // The watcher: a thread that sends what waits for a call that was taken to be short and isn't.
+  // Made when something waits for the first time.
+  std::thread watcher_;
+  std::mutex watch_mutex_;
+  std::condition_variable watch_changed_;
+  std::atomic<bool> watch_wanted_{false};  // written with watch_mutex_ held
+  bool watch_ended_ = false;               // guarded by watch_mutex_
 };
 
 }  // namespace tasklib::executor

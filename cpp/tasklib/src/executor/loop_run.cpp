@@ -20,7 +20,7 @@ using base::Clock;
 
 /// A function whose calls took less lately is "short": results of others may wait for it.
 constexpr std::int64_t kShortNs = 20'000;
-constexpr auto kMaxUnsentTime = std::chrono::microseconds(100);
+constexpr auto kFlushInterval = std::chrono::microseconds(100);
 constexpr std::size_t kMaxUnsentBytes = 64u << 10;
 
 /// Longer error and debug texts are cut, so that they fit a frame and a screen.
@@ -89,11 +89,14 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
   base::TimePoint start = Clock::now();
   {
     std::lock_guard<std::mutex> lock(send_mutex_);
-    if (connection_->has_output() &&
-        (recent_max_ns >= kShortNs || start - last_flush_ > kMaxUnsentTime ||
-         connection_->out().size() > kMaxUnsentBytes)) {
-      flush_locked();
-      start = last_flush_;
+    if (connection_->has_output()) {
+      if (recent_max_ns >= kShortNs || start - last_flush_ > kFlushInterval ||
+          connection_->out().size() > kMaxUnsentBytes) {
+        flush_locked();
+        start = last_flush_;
+      } else {
+        watch_unsent();
+      }
     }
   }
   try {
