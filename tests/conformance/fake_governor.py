@@ -21,8 +21,9 @@ from typing import Any
 
 import minicbor
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 30.0
 INLINE_LIMIT = 64 << 10
+MAX_FRAME = 128 << 20  # bytes of payload
 SLOTS = 512  # of the call board
 QUEUED, RETRACTED, STARTED, CANCEL_REQUESTED, DONE = 1, 2, 3, 4, 5
 
@@ -33,8 +34,8 @@ class ConnectionLostError(Exception):
     """The executor closed its socket."""
 
 
-def make_memfd(size: int, *, seal: bool = True) -> int:
-    fd = os.memfd_create("region", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def make_memfd(size: int, *, name: str = "region", seal: bool = True) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
     if seal:
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
@@ -62,7 +63,7 @@ class Board:
     """The call board: one word a call, (sequence << 32 | phase)."""
 
     def __init__(self) -> None:
-        self.fd = make_memfd(SLOTS * 8)
+        self.fd = make_memfd(SLOTS * 8, name="board")
         self.memory = mmap.mmap(self.fd, SLOTS * 8)
 
     def set(self, sequence: int, phase: int) -> None:

@@ -46,7 +46,7 @@ def repeat(ctx: Context, first: DataInstance) -> Any:
 
 @executor.task
 def concat(ctx: Context, *inputs: DataInstance) -> bytes:
-    return b"".join(inputs)
+    return b"".join(map(memoryview, inputs))
 
 
 @executor.task
@@ -269,3 +269,5 @@ def return_of(ctx: Context) -> Any:
 
 if __name__ == "__main__":
     executor.start(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    for view in kept:  # they outlive the executor
+        print("kept", bytes(view[:10]))
