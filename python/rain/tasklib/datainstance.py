@@ -49,7 +49,7 @@ class DataInstance(TaskData):
 
     def get_str(self) -> str:
         """Return the data as UTF-8 text."""
-        return str(self, "utf-8")
+        return str(memoryview(self), "utf-8")
 
     def load(self) -> Any:
         """Return the data decoded by their content type.
