@@ -113,6 +113,21 @@ TEST_F(StoreTest, a_region_with_little_room_is_leased_only_when_the_store_is_ful
   EXPECT_EQ(store.lease(kOther, 100).region->id(), id);
 }
 
+TEST_F(StoreTest, room_that_blobs_leave_in_an_unleased_region_is_leased_again) {
+  Store store(limits(16 * kMiB));
+  const RegionId id = store.lease(kWriter, 1).region->id();
+  for (std::uint64_t offset = 0; offset < kMiB; offset += kMiB / 8)
+    store.seal(kWriter, {id, offset, kMiB / 8});
+  store.return_lease(kWriter, id, now);
+  store.lease(kWriter, 15 * kMiB);
+  store.release({id, kMiB / 4, kMiB / 8}, now);
+  EXPECT_THROW(store.lease(kOther, kMiB / 4), StoreFull);
+  store.release({id, kMiB / 2, kMiB / 8}, now);
+  EXPECT_THROW(store.lease(kOther, kMiB / 4), StoreFull);
+  store.release({id, kMiB * 3 / 8, kMiB / 8}, now);  // the three lie side by side
+  EXPECT_EQ(store.lease(kOther, kMiB * 3 / 8).free, (Extents{{kMiB / 4, kMiB * 3 / 8}}));
+}
+
 TEST_F(StoreTest, only_the_holder_of_a_lease_returns_it_and_only_once) {
   Store store(limits(64 * kMiB));
   const RegionId id = store.lease(kWriter, 1).region->id();
