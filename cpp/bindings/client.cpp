@@ -215,10 +215,12 @@ bool notify(const py::object& item, int eventfd) {
 
 // ---- failures -----------------------------------------------------------------------------------
 
-/// (kind, origin id pair, message, debug, report), or None.
-py::object failure_tuple(const graph::FailurePtr& failure) {
+/// (kind, id of the task that did not finish, origin's id, message, debug, report), or None.
+/// A session has no task of its own: the origin.
+py::object failure_tuple(const graph::FailurePtr& failure, const TaskRef& task = {}) {
   if (!failure) return py::none();
-  return py::make_tuple(static_cast<int>(failure->kind),
+  const auto who = task ? task->id : failure->origin;
+  return py::make_tuple(static_cast<int>(failure->kind), py::make_tuple(who.session, who.id),
                         py::make_tuple(failure->origin.session, failure->origin.id),
                         failure->message, failure->debug, failure->report);
 }
@@ -229,7 +231,7 @@ py::object failure_of(const py::object& item) {
   const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
                                                 : initialised_object(item.ptr())->session;
   const auto engine = engine_of(core);
-  return failure_tuple(engine->governor().failure(task));
+  return failure_tuple(engine->governor().failure(task), task);
 }
 
 py::object failure_of_session(const py::object& session) {

@@ -104,25 +104,23 @@ def parse_size(size: int | str) -> int:
 
 
 def _read_toml(file: str) -> dict[str, Any]:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
+    import sys
+    from importlib import import_module
+
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         with open(file, "rb") as stream:
-            values: dict[str, Any] = tomllib.load(stream)
+            values: dict[str, Any] = toml.load(stream)
     except OSError as error:
         raise ConfigError(
             f"{file}: {error.strerror}; Client(config=...) needs a TOML file of executors"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}; it should be like\n{_EXAMPLE}") from error
     return values
 
 
-def _check_keys(
-    file: str, place: str, values: Mapping[Any, Any], known: Iterable[str]
-) -> None:
+def _check_keys(file: str, place: str, values: Mapping[Any, Any], known: Iterable[str]) -> None:
     for key in values:
         if key not in known:
             where = f"{place}.{key}" if place else str(key)
@@ -178,15 +176,14 @@ def _read_executor(file: str, place: str, name: Any, value: Any, base: str) -> E
 
 
 def _read_command(file: str, place: str, command: Any, base: str) -> list[str]:
-    if isinstance(command, os.PathLike):
-        command = [os.fspath(command)]
     if isinstance(command, str):
-        words = _split(file, place, command)
-    elif isinstance(command, (list, tuple)):
-        words = [os.fspath(w) if isinstance(w, os.PathLike) else w for w in command]
-    else:
-        words = [None]
-    if not all(isinstance(word, str) for word in words):
+        command = _split(file, place, command)
+    elif isinstance(command, os.PathLike):
+        command = [command]
+    words: list[str] = []
+    if isinstance(command, (list, tuple)):
+        words = [os.fspath(word) if isinstance(word, os.PathLike) else word for word in command]
+    if not isinstance(command, (list, tuple)) or not all(isinstance(word, str) for word in words):
         raise ConfigError(f"{file}: {place} must be a str or a list of str, not {command!r}")
     if not words or not words[0]:
         raise ConfigError(f"{file}: {place} is empty; write for instance\n{_EXAMPLE}")

@@ -95,9 +95,7 @@ class DataObject(_core.DataObjectBase):
         from rain.common.attributes import ObjectInfo
 
         size, content_type, error, debug, user = result
-        return ObjectInfo(
-            size=size, content_type=content_type, error=error, debug=debug, user=user
-        )
+        return ObjectInfo(size=size, content_type=content_type, error=error, debug=debug, user=user)
 
     @property
     def content_type(self) -> str | None:

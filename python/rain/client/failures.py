@@ -20,6 +20,7 @@ _CLASSES = {
     _CANCELLED: errors.TaskCancelled,
     _ANCESTOR: errors.TaskAborted,
 }
+_ENDS = {_CANCELLED: "was cancelled", _ANCESTOR: "was aborted"}
 
 
 def exception_of(item: Task | DataObject) -> errors.RainException:
@@ -29,7 +30,7 @@ def exception_of(item: Task | DataObject) -> errors.RainException:
     failure = _core.failure(item)
     if failure is None:
         return errors.RainException(f"{item!r} did not finish")
-    return _exception(item.session, failure, item if isinstance(item, _core.TaskBase) else None)
+    return _exception(item.session, failure)
 
 
 def exception_of_session(session: Session) -> errors.RainException:
@@ -37,51 +38,39 @@ def exception_of_session(session: Session) -> errors.RainException:
     failure = _core.session_failure(session)
     if failure is None:
         return errors.SessionClosed("Session is closed")
-    return _exception(session, failure, None)
+    return _exception(session, failure)
 
 
-def _exception(
-    session: Session, failure: _core.FailureTuple, task: Task | None
-) -> errors.RainException:
-    kind, origin, message, debug, report = failure
-    if kind not in _CLASSES or (origin[0] == -1 and task is None):
-        parts = [message] + ([report] if report and report not in message else [])
-        text = "\n".join(parts)
-        if kind == _LAUNCHER:
-            return errors.LauncherLost(text)
-        return errors.SessionException(text)
+def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainException:
+    kind, who, origin, message, debug, report = failure
+    if kind not in _CLASSES or who[0] == -1:
+        text = "\n".join(part for part in (message, report) if part)
+        return (errors.LauncherLost if kind == _LAUNCHER else errors.SessionException)(text)
 
-    task_id = ID(*origin) if origin[0] != -1 else _id_of(task)
-    if task is None or task.id != task_id:
-        task = _core.find_task(session, task_id.id)
+    task_id = ID(*who)
+    task = _core.find_task(session, task_id.id)
     creation = _core.creation(session, task_id.id)
-    if task is not None:
-        who = repr(task)
-    elif creation is not None:
-        who = f"<Task {task_id} {creation[0]}>"
-    else:
-        who = f"<Task {task_id}>"
-    lines = [f"Task {who} failed", f"Message: {message}"]
+    name = repr(task)
+    if task is None:
+        name = f"<Task {task_id} {creation[0]}>" if creation is not None else f"<Task {task_id}>"
+    lines = [f"Task {name} {_ENDS.get(kind, 'failed')}", f"Message: {message}"]
     created_at = _format(creation[1]) if creation is not None else ""
     if created_at:
         lines.append(f"Task created at:\n{created_at}")
     if debug:
         lines.append(f"Debug:\n{debug}")
-    if report and report not in message:
+    if report:
         lines.append(report)
 
     error = _CLASSES[kind]("\n".join(lines))
     error.task = task
     error.task_id = task_id
+    error.origin_id = ID(*origin) if origin[0] != -1 else task_id
     error.message = message
     error.debug = debug
     error.report = report
     error.created_at = created_at
     return error
-
-
-def _id_of(task: Task | None) -> ID:
-    return task.id if task is not None else ID(-1, 0)
 
 
 def _format(frames: list[tuple[str, int, str]]) -> str:

@@ -63,16 +63,10 @@ class Task(_core.TaskBase):
     @property
     def inputs(self) -> LabeledList[DataObject]:
         """The input objects, with their labels."""
-        cache = self._cache
-        inputs: LabeledList[DataObject]
-        if "inputs" not in cache:
-            from rain.common.labeled_list import LabeledList
+        from rain.common.labeled_list import LabeledList
 
-            # Not kept: a task doesn't hold the objects that other tasks made for it.
-            inputs = LabeledList(self._inputs(), self._input_labels())
-            return inputs
-        inputs = cache["inputs"]
-        return inputs
+        # Made anew each time: a task doesn't hold what others made for it.
+        return LabeledList(self._inputs(), self._input_labels())
 
     @property
     def outputs(self) -> LabeledList[DataObject]:
@@ -87,7 +81,7 @@ class Task(_core.TaskBase):
 
     @property
     def spec(self) -> TaskSpec:
-        """What the client says of the task. `name`, `config` and `user` may be changed until submit."""
+        """What the client says; `name`, `config` and `user` may be changed until submit."""
         cache = self._cache
         if "spec" not in cache:
             from rain.common.attributes import TaskSpec, TaskSpecInput
@@ -102,7 +96,7 @@ class Task(_core.TaskBase):
                 config=config,
                 inputs=[
                     TaskSpecInput(id=ID(*pair), label=label)
-                    for pair, label in zip(inputs, labels)
+                    for pair, label in zip(inputs, labels, strict=True)
                 ],
                 outputs=[ID(*pair) for pair in outputs],
                 resources={"cpus": self.cpus},

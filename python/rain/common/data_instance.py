@@ -26,6 +26,7 @@ class DataInstance(_core.Blob):
     """
 
     __slots__ = ("_loaded", "_raw_info", "_raw_spec")
+    _loaded: Any
 
     def __init__(self, source: Any, raw_spec: RawSpec, raw_info: RawInfo) -> None:
         # Tuples, because most users never ask for spec and info.
@@ -50,9 +51,7 @@ class DataInstance(_core.Blob):
         size, content_type, error, debug, user = self._raw_info
         if size is None:
             size = len(self)
-        return ObjectInfo(
-            size=size, content_type=content_type, error=error, debug=debug, user=user
-        )
+        return ObjectInfo(size=size, content_type=content_type, error=error, debug=debug, user=user)
 
     @property
     def data_type(self) -> DataType:

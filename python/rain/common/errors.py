@@ -1,5 +1,7 @@
 """Every exception that rain raises: one class per cause, all of them RainExceptions."""
 
+# ruff: noqa: N818 - Rain's names
+
 from __future__ import annotations
 
 TYPE_CHECKING = False
@@ -62,8 +64,10 @@ class TaskException(SessionException):
     Attributes
     ----------
     task : Task or None
-        The task that failed first, None if no Python object of it is left.
+        The task that did not finish, None if no Python object of it is left.
     task_id : ID or None
+    origin_id : ID or None
+        The task that failed first: the same, or an ancestor of it.
     message : str
         What went wrong: C++ exception text, Python traceback, or the end of the executor.
     debug : str
@@ -76,6 +80,7 @@ class TaskException(SessionException):
 
     task: Task | None = None
     task_id: ID | None = None
+    origin_id: ID | None = None
     message: str = ""
     debug: str = ""
     report: str = ""
@@ -95,4 +100,4 @@ class TaskCancelled(TaskException):
 
 
 class TaskAborted(TaskException):
-    """A task that this one depends on did not finish; `task` is that ancestor."""
+    """A task that this one depends on did not finish: `origin_id`."""

@@ -10,10 +10,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, overload
 
     T = TypeVar("T")
-else:
-
-    def overload(function):
-        return function
 
 
 class LabeledList(MutableSequence["T"]):
@@ -49,7 +45,7 @@ class LabeledList(MutableSequence["T"]):
                 raise ValueError("LabeledList takes labels only together with items")
             pairs = ()
         elif labels is not None:
-            pairs = zip(labels, items)
+            pairs = zip(labels, items, strict=False)
         elif isinstance(items, LabeledList):
             pairs = items.items()
         else:
@@ -74,10 +70,13 @@ class LabeledList(MutableSequence["T"]):
         if label in self._labels and (index is None or self._labels.index(label) != index):
             raise KeyError(f"Label {label!r} already present.")
 
-    @overload
-    def __getitem__(self, index: int | str) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[T]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, index: int | str) -> T: ...
+        @overload
+        def __getitem__(self, index: slice) -> list[T]: ...
+
     def __getitem__(self, index: int | str | slice) -> T | list[T]:
         if isinstance(index, slice):
             return self._items[index]
@@ -145,4 +144,4 @@ class LabeledList(MutableSequence["T"]):
 
     def items(self) -> Iterator[tuple[str | None, T]]:
         """Yield (label, value) pairs."""
-        return zip(self._labels, self._items)
+        return zip(self._labels, self._items, strict=True)

@@ -55,7 +55,7 @@ def start(
 
 
 def _find_launcher() -> str:
-    folders = [*rain.__path__, os.path.dirname(_core.__file__)]
+    folders = [*rain.__path__, os.path.dirname(_core.__file__ or "")]
     for folder in folders:
         path = os.path.join(folder, _LAUNCHER)
         if os.path.exists(path):
