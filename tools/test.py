@@ -65,7 +65,7 @@ def ctest(report: Path) -> int:
         run("cmake", "--preset", "release", "--log-level=WARNING", *configure)
         or run("cmake", "--build", "--preset", "release")
         or run("ctest", "--preset", "release", "--label-exclude", "stress", "--timeout", "300",
-               "--parallel", str(len(os.sched_getaffinity(0))), "--quiet",
+               "--parallel", str(len(os.sched_getaffinity(0))),
                "--output-junit", report)
     )  # fmt: skip
 
