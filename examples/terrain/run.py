@@ -119,7 +119,7 @@ def main() -> int:
     edges = np.linspace(0, rows, BANDS + 1).astype(int).tolist()
     bands = list(itertools.pairwise(edges))
 
-    client = Client(config=arguments.executors_dir / "executors.toml")
+    client = Client(config=arguments.executors_dir / "executors.toml", record=True)
     with client.new_session("terrain") as session:
         grid = blob(elevation.tobytes(), label="elevation")  # sent once, read by all
         slope = Assemble([Band("slope", grid, config, *band) for band in bands], "slope")
@@ -131,6 +131,7 @@ def main() -> int:
             task.output.keep()
         session.submit()
 
+        output.mkdir(parents=True, exist_ok=True)
         path = output / "terrain.png"
         path.write_bytes(drawing.output.fetch().get_bytes())
         computed = [

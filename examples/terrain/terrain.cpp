@@ -23,12 +23,12 @@ struct Band {
   double dx, dy;
 
   explicit Band(const tasklib::Value& config)
-      : rows(config["rows"].as_uint()),
-        columns(config["columns"].as_uint()),
-        first_row(config["first_row"].as_uint()),
-        last_row(config["last_row"].as_uint()),
-        dx(config["dx"].as_double()),
-        dy(config["dy"].as_double()) {
+      : rows(config.at("rows").as_uint()),
+        columns(config.at("columns").as_uint()),
+        first_row(config.at("first_row").as_uint()),
+        last_row(config.at("last_row").as_uint()),
+        dx(config.at("dx").as_double()),
+        dy(config.at("dy").as_double()) {
     if (rows < 2 || columns < 2 || first_row >= last_row || last_row > rows) {
       throw std::invalid_argument(
           "the band's rows " + std::to_string(first_row) + ".." + std::to_string(last_row) +
@@ -51,16 +51,15 @@ template <class Point>
 void for_each_point(tasklib::Context& ctx, tasklib::DataInstanceVec& inputs,
                     tasklib::DataInstanceVec& outputs, const Point& point) {
   const Band band(ctx.config());
-  const std::size_t expected_bytes = band.rows * band.columns * sizeof(double);
-  if (inputs[0]->get_size() != expected_bytes) {
-    throw std::invalid_argument("the grid has " + std::to_string(inputs[0]->get_size()) +
-                                " bytes, but its rows and columns need " +
-                                std::to_string(expected_bytes));
+  const double* grid = inputs[0]->as<double>();
+  if (inputs[0]->count<double>() != band.rows * band.columns) {
+    throw std::invalid_argument("the grid has " + std::to_string(inputs[0]->count<double>()) +
+                                " points, but its rows and columns make " +
+                                std::to_string(band.rows * band.columns));
   }
-  const double* grid = reinterpret_cast<const double*>(inputs[0]->get_ptr());
 
-  auto output = ctx.alloc((band.last_row - band.first_row) * band.columns * sizeof(double));
-  double* out = reinterpret_cast<double*>(output->data());
+  auto output = ctx.alloc<double>((band.last_row - band.first_row) * band.columns);
+  double* out = output.as<double>();
   for (std::size_t row = band.first_row; row < band.last_row; ++row) {
     for (std::size_t column = 0; column < band.columns; ++column) {
       const double* at = grid + row * band.columns + column;
@@ -68,7 +67,7 @@ void for_each_point(tasklib::Context& ctx, tasklib::DataInstanceVec& inputs,
                      gradient(at, row, band.rows, band.columns, band.dy));
     }
   }
-  outputs.push_back(std::move(output));
+  outputs.push_back(std::move(output).seal());
 }
 
 // Steepness in radians.
@@ -84,8 +83,8 @@ void slope(tasklib::Context& ctx, tasklib::DataInstanceVec& inputs,
 void hillshade(tasklib::Context& ctx, tasklib::DataInstanceVec& inputs,
                tasklib::DataInstanceVec& outputs) {
   if (!ctx.check_n_args(1)) return;
-  const double azimuth = ctx.config()["azimuth"].as_double();
-  const double altitude = ctx.config()["altitude"].as_double();
+  const double azimuth = ctx.config().at("azimuth").as_double();
+  const double altitude = ctx.config().at("altitude").as_double();
   // x points east, y south (rows go south), z up; azimuth counts from north over east.
   const double east = std::sin(azimuth) * std::cos(altitude);
   const double south = -std::cos(azimuth) * std::cos(altitude);

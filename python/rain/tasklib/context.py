@@ -96,7 +96,9 @@ class Context(TaskContext):
         count = 1
         for dimension in dimensions:
             count *= int(dimension)
-        return np.ndarray(dimensions, item, buffer=self.alloc(count * item.itemsize))
+        array: np.ndarray[Any, Any]
+        array = np.ndarray(dimensions, item, buffer=self.alloc(count * item.itemsize))
+        return array
 
     def blob(
         self, value: Any, content_type: str | None = None, encode: str | None = None

@@ -1,0 +1,99 @@
+"""The examples, built and run as a user would: against the installed wheel, by their READMEs."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NAMES = ("hello", "terrain")
+
+# What pip brought beside this interpreter comes first: cmake, ninja.
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "MPLBACKEND": "Agg",
+}
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(
+        [str(word) for word in command],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Example -> the directory where its executors were built."""
+    tasklib_dir = run(sys.executable, "-m", "rain", "--cmakedir").strip()
+    builds = {}
+    for name in NAMES:
+        build = tmp_path_factory.mktemp(name)
+        run("cmake", "-S", EXAMPLES / name, "-B", build, f"-Dtasklib_DIR={tasklib_dir}")
+        run("cmake", "--build", build)
+        builds[name] = build
+    return builds
+
+
+def run_example(name: str, build: Path, *arguments: str | Path) -> str:
+    """Its output, which is what expected_output.txt says ("..." stands for anything)."""
+    program = EXAMPLES / name / "run.py"
+    output = run(sys.executable, program, "--executors-dir", build, *arguments)
+    expected = (EXAMPLES / name / "expected_output.txt").read_text()
+    checker = doctest.OutputChecker()
+    assert checker.check_output(expected, output, doctest.ELLIPSIS), output
+    return output
+
+
+def test_hello_greets_from_cpp_and_python(built: dict[str, Path]) -> None:
+    run_example("hello", built["hello"])
+
+
+def test_terrain_leaves_a_picture_and_a_table(built: dict[str, Path], tmp_path: Path) -> None:
+    output = run_example("terrain", built["terrain"], "--output", tmp_path / "new" / "folder")
+    picture = tmp_path / "new" / "folder" / "terrain.png"
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n")
+    assert picture.stat().st_size > 100_000
+
+    rows = [line.split() for line in output.splitlines() if "/" in line.split(" ")[0]]
+    kinds = [(row[0], row[1]) for row in rows]
+    assert sorted(set(kinds)) == [
+        ("paint/assemble", "Python"),
+        ("paint/draw", "Python"),
+        ("terrain/hillshade", "C++"),
+        ("terrain/slope", "C++"),
+    ]
+    assert kinds.count(("terrain/slope", "C++")) == 8
+    grid_bytes = 344 * 403 * 8
+    sizes = {row[0]: 0 for row in rows}
+    for row in rows:
+        sizes[row[0]] += int(row[4].replace(",", ""))
+    assert sizes["terrain/slope"] == sizes["terrain/hillshade"] == grid_bytes
+    assert sizes["paint/assemble"] == 2 * grid_bytes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_shows_every_file(name: str) -> None:
+    readme = (EXAMPLES / name / "README.md").read_text()
+    for file in (EXAMPLES / name).iterdir():
+        if file.is_file() and file.name != "README.md":
+            assert f"`{file.name}`" in readme
+
+
+def test_hellos_executor_is_the_classic_form() -> None:
+    text = (EXAMPLES / "hello" / "hello.cpp").read_text()
+    assert (
+        '  executor.add_task("hello", [](tasklib::Context &ctx, auto &inputs, auto &outputs) {\n'
+        "    if (!ctx.check_n_args(1)) return;\n"
+    ) in text
