@@ -183,6 +183,7 @@ void Runtime::pump() {
   for (auto* session : dirty) {
     if (session->dirty) flush(*session);
   }
+  if (std::exchange(store_changed_, false)) store_tick_ = store_.tick(Clock::now());
   arm_timer();
   pumping_ = false;
 }
@@ -191,20 +192,29 @@ void Runtime::drain_releases(TimePoint now) {
   auto refs = releases_->take();
   if (refs.empty()) return;
   for (const auto& ref : refs) store_.release(ref, now);
-  store_tick_ = store_.tick(now);
+  store_changed_ = true;
 }
 
 void Runtime::flush_freed() {
-  for (auto& freed : store_.take_freed(kClient)) {
+  const auto freed_of_client = store_.take_freed(kClient);
+  for (const auto& freed : freed_of_client) {
     for (const auto& extent : freed.extents) {
       client_arena_.free({freed.region, extent.offset_bytes, extent.size_bytes});
     }
   }
+  if (!freed_of_client.empty()) give_up_idle_leases();
   for (auto& [id, session] : sessions_) {
     if (!session->registered() || session->protocol() != Protocol::cbor2) continue;
     for (auto& freed : store_.take_freed(id)) session->send(std::move(freed));
     for (auto region : store_.take_dropped(id)) session->send(tasklib::wire::RegionDropped{region});
     if (session->dirty) dirty_.push_back(session.get());
+  }
+}
+
+void Runtime::give_up_idle_leases() {
+  for (const auto region : client_arena_.give_up_idle_leases()) {
+    store_.return_lease(kClient, region, Clock::now());
+    store_changed_ = true;
   }
 }
 
@@ -265,15 +275,14 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
   if (!allocation) {
     drain_releases(Clock::now());
     flush_freed();
-    allocation = client_arena_.allocate(size_bytes);
-  }
-  if (!allocation) {
+    give_up_idle_leases();  // too small for this one; warm for the next
     auto lease = store_.lease(kClient, size_bytes);
     client_arena_.add_lease(lease.region, lease.free);
     allocation = client_arena_.allocate(size_bytes);
     if (!allocation) throw tasklib::base::Error("a fresh lease has no room");
   }
   store_.seal(kClient, allocation->ref);
+  client_arena_.seal(allocation->ref);
   return std::make_shared<BlobData>(releases_, allocation->region, allocation->ref);
 }
 

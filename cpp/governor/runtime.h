@@ -128,6 +128,7 @@ class Runtime final : private process::ExecutorSession::Listener {
   void watch_fd(Session& session);
   void flush(Session& session);
   void flush_freed();
+  void give_up_idle_leases();
   void drain_releases(TimePoint now);
   void tick(TimePoint now);
   void arm_timer();
@@ -149,7 +150,7 @@ class Runtime final : private process::ExecutorSession::Listener {
   std::map<tasklib::base::ExecutorId, std::unique_ptr<Session>> sessions_;
   std::vector<Session*> dirty_;
   std::optional<TimePoint> armed_, store_tick_;
-  bool launcher_gone_ = false, pumping_ = false;
+  bool launcher_gone_ = false, pumping_ = false, store_changed_ = false;
 
   std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;
   std::unordered_multimap<const graph::TaskRecord*, tasklib::base::UniqueFd> watchers_;

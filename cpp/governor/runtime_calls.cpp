@@ -197,6 +197,7 @@ void Runtime::end_views(Session& session, const InFlight& call,
     if (!call.views[i].region) continue;
     if (std::find(held.begin(), held.end(), i) == held.end()) {
       store_.drop_view(session.id, call.views[i], Clock::now());
+      store_changed_ = true;
     }
   }
 }
@@ -433,6 +434,7 @@ void Runtime::on_released(Session& session, const tasklib::wire::Released& messa
     *found = session.held.back();
     session.held.pop_back();
     store_.drop_view(session.id, ref, Clock::now());
+    store_changed_ = true;
   }
 }
 
@@ -456,6 +458,7 @@ void Runtime::on_lease_request(Session& session, const tasklib::wire::LeaseReque
 
 void Runtime::on_lease_returned(Session& session, const tasklib::wire::LeaseReturned& message) {
   for (const auto region : message.regions) store_.return_lease(session.id, region, Clock::now());
+  store_changed_ = true;
 }
 
 }  // namespace rain

@@ -202,6 +202,7 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
     failure->report = process::death_details(death);
   }
   store_.drop_holder(session.id, now);
+  store_changed_ = true;
   for (const auto& id : session.cached) std::erase(cached_[id], session.id);
   core_.on_executor_lost(session.id, failure, begun, now);
   launcher::remove_tree(session.directory.c_str());

@@ -224,6 +224,7 @@ void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectDat
                           {},
                           {}}));
 
+  task.input_bytes = task.output_bytes = 0;
   for (const ObjectRef& input : task.inputs) task.input_bytes += input->data->size_bytes;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     ObjectRecord& output = *task.outputs[i];
