@@ -22,7 +22,8 @@ void encode_frame(std::string& out, const Call& message, Protocol protocol);
 void encode_frame(std::string& out, const Result& message, Protocol protocol);
 
 /// `protocol` is what was negotiated; the first frame of a connection (Register) is decoded with
-/// cbor2, whose rules for unknown keys apply only if its `protocol` says "cbor-2".
+/// cbor2. That takes what both protocols allow there, and refuses unknown keys only if the
+/// message's `protocol` says "cbor-1".
 ToGovernor decode_to_governor(base::ByteView payload, Protocol protocol);
 ToExecutor decode_to_executor(base::ByteView payload, Protocol protocol);
 

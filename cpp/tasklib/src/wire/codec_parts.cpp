@@ -376,12 +376,11 @@ constexpr Shape kRegisterArray{"register", kRegisterFields, kRegisterFieldsCbor1
 
 Register read_register(Reader& reader) {
   Register message;
-  const std::size_t start = reader.offset_bytes();
   const bool as_array = reader.peek() == Kind::array;
   StructReader fields(reader, as_array ? kRegisterArray : kRegister, Rules::cbor1);
-  bool beyond_cbor1 = false;
+  std::size_t beyond_cbor1 = StructReader::kNone;  // offset of the first such value
   for (int field; (field = fields.next()) != StructReader::kEnd;) {
-    beyond_cbor1 |= field >= kRegisterFieldsCbor1;
+    if (field >= kRegisterFieldsCbor1) beyond_cbor1 = std::min(beyond_cbor1, reader.offset_bytes());
     switch (field) {
       case 0:
         message.protocol = reader.read_text();
@@ -405,10 +404,10 @@ Register read_register(Reader& reader) {
         break;
     }
   }
-  if (message.protocol == "cbor-1" && (beyond_cbor1 || fields.ignored_at() != StructReader::kNone))
-    reader.fail_at(std::min(start, fields.ignored_at()),
-                   "unknown key; " + quoted(message.protocol) +
-                       " has protocol, executor_id, executor_type and no others");
+  const std::size_t unknown_at = std::min(beyond_cbor1, fields.ignored_at());
+  if (message.protocol == "cbor-1" && unknown_at != StructReader::kNone)
+    reader.fail_at(unknown_at,
+                   "unknown key; cbor-1 has protocol, executor_id, executor_type and no others");
   return message;
 }
 
