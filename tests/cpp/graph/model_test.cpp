@@ -33,11 +33,13 @@ class World {
     cpus_ = options.cpus = 1 + pick(4);
     crash_limit_ = options.crash_limit = static_cast<std::uint8_t>(pick(4));
     spawn_limit_ = options.spawn_failures_limit = static_cast<std::uint8_t>(1 + pick(3));
+    options.queue_ahead = Duration(chance(2) ? 1'000'000 : 50'000);
+    options.cancel_grace = Duration(chance(2) ? 100'000'000 : 50'000);
     options.check_invariants = true;
     core_ = std::make_unique<Core>(options);
     types_ = 1 + pick(3);
-    kindness_ = pick(4);
-    tasks_left_ = chance(4) ? 1 + pick(40) : 1 + pick(12);
+    kindness_ = pick(8);
+    tasks_left_ = 1 + pick(40);
     const int sessions = 1 + pick(3);
     for (int i = 0; i < sessions; ++i) {
       sessions_.push_back(std::make_shared<SessionRecord>());
@@ -49,7 +51,8 @@ class World {
   }
 
   void run() {
-    const int steps = 20 + pick(120);
+    const int steps = 40 + pick(240);
+    submit();
     for (int i = 0; i < steps; ++i) step();
     drain();
   }
@@ -107,7 +110,7 @@ class World {
         if (Process* p = any_process(false)) register_(*p);
         return;
       case 6:
-        if (Process* p = any_process(false); p && chance(1 + kindness_)) lose(*p);
+        if (Process* p = any_process(false); p && chance(1 + 2 * kindness_)) lose(*p);
         return;
       case 7:
       case 8:
@@ -124,23 +127,25 @@ class World {
         if (Process* p = any_process(true)) end_one_call(*p);
         return;
       case 17:
-        if (Process* p = any_process(true); p && (p->killed || chance(1 + kindness_))) lose(*p);
+        if (Process* p = any_process(true); p && (p->killed || chance(1 + 5 * kindness_))) lose(*p);
         return;
       case 18:
         if (Process* p = any_process(true)) answer_retracts(*p);
         return;
       case 19:
-        if (chance(2)) cancel();
+        if (chance(1 + kindness_)) cancel();
         return;
       case 20:
         return tick();
       case 21:
-        return unkeep();
+        if (chance(2)) unkeep();
+        return;
       case 22:
-        return chance(2) ? stale_events() : bad_submit();
+        if (chance(4)) chance(2) ? stale_events() : bad_submit();
+        return;
       case 23:
-        if (chance(8)) close(pick(static_cast<int>(sessions_.size())));
-        if (chance(60)) lose_everything();
+        if (chance(15)) close(pick(static_cast<int>(sessions_.size())));
+        if (chance(100)) lose_everything();
         return;
     }
   }
@@ -180,7 +185,7 @@ class World {
       inputs.push_back(add_object(session, -1));
       objects.push_back(objects_.back());
     }
-    const int count = std::min(tasks_left_, 1 + pick(8));
+    const int count = std::min(tasks_left_, 1 + pick(12));
     tasks_left_ -= count;
     for (int i = 0; i < count; ++i) {
       const int index = static_cast<int>(tasks_.size());
@@ -243,7 +248,7 @@ class World {
     process.registered = true;
     process.traits.threads = 1 + static_cast<std::uint32_t>(chance(3) ? pick(3) : 0);
     process.traits.max_in_flight =
-        process.traits.threads + static_cast<std::uint32_t>(chance(2) ? pick(8) : 0);
+        process.traits.threads + static_cast<std::uint32_t>(chance(3) ? 0 : pick(10));
     spawn_failures_[process.type] = 0;
     tell("executor ", process.id.value, " registers with ", process.traits.threads, " threads");
     core_->on_executor_ready(process.id, process.traits, now_);
@@ -267,19 +272,20 @@ class World {
       if (process.calls[i].begun) begun.push_back(i);
     if (begun.empty()) return;
     const std::size_t which = any(begun);
+    if (process.calls[which].asked_to_stop && chance(2)) return;  // it doesn't listen
     const Call call = process.calls[which];
     const ExecutorId id = process.id;
     process.calls.erase(process.calls.begin() + static_cast<std::ptrdiff_t>(which));
-    const Duration run_time(chance(6) ? 20'000'000 : 100 + pick(20'000));
+    const Duration run_time(chance(10) ? 20'000'000 : 100 + pick(20'000));
     TaskRecord& task = *tasks_[static_cast<std::size_t>(call.task)];
-    if (call.asked_to_stop ? chance(2) : chance(40)) {
+    if (call.asked_to_stop ? chance(2) : chance(100)) {
       tell("task ", call.task, " stops");
       if (call.asked_back && model_.live(call.task))
         ;  // the same as taken back
       else
         model_.cancel({call.task});
       core_->on_task_cancelled(id, task, now_);
-    } else if (chance(4 + 4 * kindness_)) {
+    } else if (chance(4 + 16 * kindness_)) {
       tell("task ", call.task, " fails");
       if (model_.live(call.task)) model_.fail(call.task);
       core_->on_task_failed(id, task, fake_failure(), run_time, now_);
@@ -349,6 +355,9 @@ class World {
         core_->on_retracted(process.id, task, now_);
       }
       handled();
+      if (call.begun)
+        expect(model_.live(call.task) || process.killed || process.calls[i].asked_to_stop,
+               "an unwanted call that has begun is asked to stop");
       i = 0;  // the list may be another now
     }
   }
@@ -502,11 +511,13 @@ class World {
     tell("  > retract ", command.task->id.id);
     Call& call = call_of(command.executor, *command.task);
     expect(!call.asked_back, "a call is asked back once at a time");
+    expect(!process_of(command.executor).killed, "a killed executor is asked nothing");
     call.asked_back = true;
   }
   void obey(const RequestCancel& command) {
     tell("  > stop ", command.task->id.id);
     Call& call = call_of(command.executor, *command.task);
+    expect(!process_of(command.executor).killed, "a killed executor is asked nothing");
     expect(call.begun && !call.asked_to_stop, "what has begun is asked to stop, once");
     expect(!model_.live(command.task->id.id), "only unwanted calls are asked to stop");
     call.asked_to_stop = true;
