@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from calls import Tester
 from fake_governor import Executor
+from kinds import Start, protocol_of
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-
-Start = Callable[..., Tester]
-
-BOTH = ["cpp-cbor-1", "cpp-cbor-2", "python-cbor-1", "python-cbor-2"]
-OLD = ["cpp-cbor-1", "python-cbor-1"]
-NEW = ["cpp-cbor-2", "python-cbor-2"]
-ALL = [*BOTH, "raw-cbor-1"]
-PYTHON = ["python-cbor-1", "python-cbor-2"]
-
-
-@pytest.fixture(scope="session")
-def cpptester() -> Path:
-    """The C++ tester: from the build in RAIN_TEST_BUILD, else built against the installed wheel."""
-    build = os.environ.get("RAIN_TEST_BUILD")
-    if build is not None:
-        subprocess.run(["cmake", "--build", build, "--target", "cpptester"], check=True)
-        (found,) = (p for p in Path(build).rglob("cpptester") if p.is_file())
-        return found
-    where = ROOT / "build" / "cpptester"
-    cmakedir = subprocess.run(
-        [sys.executable, "-m", "rain", "--cmakedir"], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    source = HERE / "cpptester"
-    subprocess.run(
-        ["cmake", "-S", source, "-B", where, f"-Dtasklib_DIR={cmakedir}", "--log-level=WARNING"],
-        check=True,
-    )
-    subprocess.run(["cmake", "--build", where], check=True)
-    return where / "cpptester"
-
-
-def protocol_of(kind: str) -> str:
-    return kind.partition("-")[2]
 
 
 def program_of(
@@ -65,7 +30,7 @@ def program_of(
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     """start(kind, threads=1, ...): a registered and welcomed executor; ends with the test.
 
-    `kind` is one of the lists above: implementation and protocol.
+    `kind` is of one of the lists in kinds.py: implementation and protocol.
     """
     started: list[Executor] = []
 

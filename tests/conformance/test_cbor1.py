@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from calls import SESSION, In, Out
-from conftest import OLD, Start
 from fake_governor import MAX_FRAME
+from kinds import OLD, Start
 
 old_protocol = pytest.mark.parametrize("kind", OLD)
 

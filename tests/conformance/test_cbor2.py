@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from calls import SESSION, In, Out, Tester
-from conftest import NEW, Start
 from fake_governor import (
     CANCEL_REQUESTED,
     DONE,
@@ -20,6 +19,7 @@ from fake_governor import (
     Region,
     make_memfd,
 )
+from kinds import NEW, Start
 
 new_protocol = pytest.mark.parametrize("kind", NEW)
 MIB = 1 << 20

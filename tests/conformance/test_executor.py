@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from calls import SESSION, In, Out, Result, Tester
-from conftest import ALL, BOTH, OLD, PYTHON, Start
 from fake_governor import ConnectionLostError
+from kinds import ALL, BOTH, OLD, PYTHON, Start
 
 all_executors = pytest.mark.parametrize("kind", ALL)
 both_languages = pytest.mark.parametrize("kind", BOTH)
