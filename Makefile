@@ -7,17 +7,15 @@ build:
 	@tools/build.sh
 
 demo: build
-	@tools/examples.sh run
+	@tools/examples.sh
 
 test:
 	@tools/ensure_toolchain.sh test
 	@tools/build.sh
-	@tools/examples.sh
 	@.venv/bin/python tools/test.py
 
 # make bench ARGS=--quick
 bench: build
-	@tools/examples.sh
 	@.venv/bin/python benchmarks/run.py $(ARGS)
 
 lint:

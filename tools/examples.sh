@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# examples.sh [run]: builds the C++ executors of the examples against the installed wheel, into
-# build/examples/<name>; with "run" runs the examples after that.
+# Builds the C++ executors of the examples against the installed wheel, into build/examples/<name>,
+# and runs the examples.
 set -eu
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH
@@ -10,5 +10,5 @@ for example in hello terrain; do
   cmake -GNinja -S "examples/$example" -B "build/examples/$example" \
     -Dtasklib_DIR="$tasklib_dir" --log-level=WARNING
   cmake --build "build/examples/$example" -- --quiet
-  if [ "${1:-}" = run ]; then python "examples/$example/run.py"; fi
+  python "examples/$example/run.py"
 done

@@ -1,6 +1,6 @@
 """Runs every test and prints one summary. Run by `make test`, in .venv, after the build.
 
-    python tools/test.py [STAGE…]        stages: ctest, pytest, package; all by default
+    python tools/test.py [STAGE…]        stages: ctest, pytest, examples, package; all by default
 
 Ends with 1 if anything failed or a stage ran no test; skipped tests are listed with their reason.
 """
@@ -76,7 +76,10 @@ def pytest(report: Path, *paths: str) -> int:
 
 STAGES: dict[str, Callable[[Path], int]] = {
     "ctest": ctest,
-    "pytest": lambda report: pytest(report, "tests", "--ignore=tests/package"),
+    "pytest": lambda report: pytest(
+        report, "tests", "--ignore=tests/package", "--ignore=tests/e2e/test_examples.py"
+    ),
+    "examples": lambda report: pytest(report, "tests/e2e/test_examples.py"),
     "package": lambda report: pytest(report, "tests/package"),
 }
 
