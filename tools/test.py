@@ -80,7 +80,7 @@ STAGES: dict[str, Callable[[Path], int]] = {
         report, "tests", "--ignore=tests/package", "--ignore=tests/e2e/test_examples.py"
     ),
     "examples": lambda report: pytest(report, "tests/e2e/test_examples.py"),
-    "package": lambda report: pytest(report, "tests/package"),
+    "package": lambda report: pytest(report, "tests/package", "--timeout=1200"),  # it builds
 }
 
 
