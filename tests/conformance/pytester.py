@@ -180,6 +180,11 @@ def pid(ctx: Context) -> str:
     return str(os.getpid())
 
 
+@executor.task
+def handle_sigterm(ctx: Context) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: print("SIGTERM was handled"))
+
+
 # ---- Ways to fail -------------------------------------------------------------------------------
 
 

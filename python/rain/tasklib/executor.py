@@ -73,6 +73,11 @@ class Executor:
         ------
         RuntimeError
             The program was not started by a governor, or the connection failed.
+
+        Notes
+        -----
+        SIGTERM and SIGINT end the process at once, as they end one in C++, unless the program has
+        installed handlers of its own: these run while a task runs, or before the next one.
         """
         if threads < 1:
             raise ValueError(f"start(threads={threads}): at least one thread is needed")
@@ -80,4 +85,18 @@ class Executor:
             # What a task prints is in the log at once, whatever becomes of the process.
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(line_buffering=True)
-        self._core.start(threads)
+        import signal
+        import threading
+
+        # KeyboardInterrupt would hit whichever task happens to run, or the next one.
+        interruptible = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            self._core.start(threads)
+        finally:
+            if interruptible:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
