@@ -193,7 +193,8 @@ class Executor:
         if fds:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
             sent = self.socket.sendmsg([data], [rights])
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
 
     @staticmethod
     def frame(message: list[Any]) -> bytes:
