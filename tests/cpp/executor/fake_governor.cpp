@@ -205,8 +205,10 @@ std::string FakeGovernor::bytes_of(const wire::Location& location) {
     const unsigned char* data = regions_.at(ref->region.value)->at(*ref);
     return std::string(reinterpret_cast<const char*>(data), ref->size_bytes);
   }
-  std::ifstream file(std::get<wire::Path>(location).path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  const std::string& path = std::get<wire::Path>(location).path;
+  std::string bytes(std::filesystem::file_size(path), '\0');
+  std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<long>(bytes.size()));
+  return bytes;
 }
 
 std::string FakeGovernor::wait_for_end() {

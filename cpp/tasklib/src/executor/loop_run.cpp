@@ -69,8 +69,8 @@ void Loop::run_call(Worker& worker, PendingCall& pending) {
       state.error = describe_current_exception(call.spec.task_type);
     }
   }
+  if (board_) board_->finish(call.sequence);  // before the result can be seen
   send_result(worker, pending);
-  if (board_) board_->finish(call.sequence);
 }
 
 /// Runs the function. False: the call failed, or was cancelled; the state's error says why.
