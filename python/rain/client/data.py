@@ -138,7 +138,9 @@ class DataObject(_core.DataObjectBase):
         raise TypeError("Directory expected.")
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_id"):
+        try:
+            self._id  # noqa: B018
+        except RainException:
             return f"<{type(self).__name__}, not initialised>"
         label = f" {self.label!r}" if self.label else ""
         return f"<{type(self).__name__} {self.id}{label}>"

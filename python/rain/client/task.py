@@ -162,7 +162,9 @@ class Task(_core.TaskBase):
         return self
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_id"):
+        try:
+            self._id  # noqa: B018
+        except RainException:
             return f"<{type(self).__name__}, not initialised>"
         from rain.common.ids import ID
 

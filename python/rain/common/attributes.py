@@ -103,6 +103,8 @@ class TaskSpec(_Attributes):
     def _convert(cls, name: str, value: Any) -> Any:
         if name == "inputs":
             return [TaskSpecInput._from_json(item) for item in value]
+        if name == "outputs":
+            return [ID(*item) for item in value]
         return super()._convert(name, value)
 
 

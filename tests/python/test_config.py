@@ -1,0 +1,154 @@
+"""Wrong configurations: each error names the file, the key, and what to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rain import config
+from rain.client import Client, ConfigError, UsageError
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "hello"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def read(folder: Path, text: str) -> dict[str, config.Executor]:
+    file = folder / "executors.toml"
+    file.write_text(text)
+    return config.read_file(file)
+
+
+def test_reads_all_keys(tmp_path: Path, program: Path) -> None:
+    found = read(
+        tmp_path,
+        '[executors.example1]\ncommand = "./hello --level 2"\nstart_seconds = 5\n'
+        'env = {A = "1", B = "x y"}\n',
+    )["example1"]
+    assert found.argv == [str(program), "--level", "2"]
+    assert found.environment == ["A=1", "B=x y"]
+    assert found.start_seconds == 5.0
+    assert found.language == "C++"
+
+
+def test_command_is_split_as_a_shell_would(tmp_path: Path, program: Path) -> None:
+    found = read(tmp_path, "[executors.e]\ncommand = '''./hello \"two words\" a\\ b'''")
+    assert found["e"].argv == [str(program), "two words", "a b"]
+
+
+def test_command_may_be_a_list(tmp_path: Path, program: Path) -> None:
+    found = read(tmp_path, '[executors.e]\ncommand = ["./hello", "two words"]')
+    assert found["e"].argv == [str(program), "two words"]
+
+
+def test_files_among_the_arguments_are_relative_to_the_toml_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hello.py").touch()
+    monkeypatch.chdir("/")
+    found = read(tmp_path, '[executors.e]\ncommand = "sh hello.py hello"')
+    assert found["e"].argv[1:] == [str(tmp_path / "hello.py"), "hello"]
+    assert os.path.isabs(found["e"].argv[0])
+    assert found["e"].language == "Python"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("command = ", "is not TOML: .*it should be like"),
+        ("[executors]\n[exceutors.e]\n", "unknown key 'exceutors', did you mean 'executors'"),
+        ("", r"there is no \[executors\] table"),
+        ("executors = 5", "executors must be a table of executors, not int"),
+        ("[executors]\ne = 5", "executors.e must be a table with a command, not int"),
+        ("[executors.e]\n", "executors.e has no command"),
+        ("[executors.e]\ncomand = 'x'", "key 'executors.e.comand', did you mean 'command'"),
+        ("[executors.e]\ncommand = 5", "executors.e.command must be a str or a list of str"),
+        ("[executors.e]\ncommand = ['a', 5]", "executors.e.command must be a str or a list of str"),
+        ("[executors.e]\ncommand = ''", "executors.e.command is empty"),
+        ("[executors.e]\ncommand = []", "executors.e.command is empty"),
+        ('[executors.e]\ncommand = "./hello \'x"', "executors.e.command: No closing quotation"),
+        ("[executors.e]\ncommand = './nope'", "there is no program .*/nope; build it"),
+        ("[executors.e]\ncommand = './folder'", "/folder is not a file that can be run"),
+        ("[executors.e]\ncommand = './text'", "/text is not executable; chmod"),
+        ("[executors.e]\ncommand = 'nope-program'", "'nope-program' is not in PATH"),
+        ("[executors.e]\ncommand = 'text'", "is not in PATH; write './text'"),
+        ("[executors.e]\ncommand = 'python3 nope.py'", "there is no file .*/nope.py"),
+        ("[executors.e]\ncommand = './hello ./nope'", "there is no file .*/nope"),
+        ("[executors.'a/b']\ncommand = './hello'", "'a/b' cannot be an executor type"),
+        ("[executors.buildin]\ncommand = './hello'", "the governor's own executor"),
+        ("[executors.e]\ncommand = './hello'\nenv = 5", "executors.e.env must be a table"),
+        ("[executors.e]\ncommand = './hello'\nenv = {A = 5}", "executors.e.env.A must be a str"),
+        ("[executors.e]\ncommand = './hello'\nstart_seconds = '5'", "start_seconds must be a pos"),
+        ("[executors.e]\ncommand = './hello'\nstart_seconds = 0", "start_seconds must be a pos"),
+        ("[executors.e]\ncommand = './hello'\nstart_seconds = true", "start_seconds must be a pos"),
+    ],
+)
+def test_wrong_file_is_explained(tmp_path: Path, program: Path, text: str, message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").touch(0o644)
+    with pytest.raises(ConfigError, match=message) as caught:
+        read(tmp_path, text)
+    assert str(tmp_path / "executors.toml") in str(caught.value)
+
+
+def test_missing_file_and_unreadable_bytes_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope.toml: No such file or directory"):
+        config.read_file(tmp_path / "nope.toml")
+    with pytest.raises(ConfigError, match="Is a directory"):
+        config.read_file(tmp_path)
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        config.read_file(tmp_path / "x.toml")
+
+
+def test_argument_is_relative_to_the_current_directory(
+    tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values: list[Any] = ["./hello", ["./hello"], Path("hello"), {"command": "./hello"}, program]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for value in values:
+        assert config.read_argument({"e": value})["e"].argv == [str(program)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"executors": {"e": "./nope"}}, "Client: executors.e.command: there is no program"),
+        ({"executors": 5}, "Client: executors must be a table"),
+        ({"cpus": 0}, "cpus must be a positive int, not 0"),
+        ({"cpus": "2"}, "cpus must be a positive int, not '2'"),
+        ({"memory": "8 Gib of it"}, "memory must be a positive number of bytes"),
+        ({"memory": -5}, "memory must be a positive number of bytes"),
+    ],
+)
+def test_client_reports_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Client(**arguments)
+
+
+def test_client_of_a_cluster_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Client\('localhost', 7210\) needs the cluster engine"):
+        Client("localhost", 7210)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (5, 5),
+        ("5", 5),
+        ("8 GiB", 8 << 30),
+        ("1.5MiB", 3 << 19),
+        ("500 MB", 500_000_000),
+        ("7 b", 7),
+        (" 2 kib ", 2048),
+    ],
+)
+def test_reads_sizes(size: int | str, expected: int) -> None:
+    assert config.parse_size(size) == expected
