@@ -289,6 +289,7 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
 void Runtime::changed(const graph::TaskChanged& command) {
   if (!graph::is_terminal(command.to)) return;
   ++changes_;
+  if (recording_) report(command);
   if (watchers_.empty() || !command.task->watched) return;
   const auto [first, last] = watchers_.equal_range(command.task.get());
   for (auto entry = first; entry != last; ++entry) {
@@ -296,6 +297,25 @@ void Runtime::changed(const graph::TaskChanged& command) {
     (void)!::write(entry->second.get(), &one, sizeof one);
   }
   watchers_.erase(first, last);
+}
+
+void Runtime::report(const graph::TaskChanged& command) {
+  const auto& task = *command.task;
+  TaskReport report;
+  report.id = task.id;
+  report.task_type = methods_.name(task.method);
+  report.executor_type = specs_[task.type].name;
+  if (const auto* annex = annex_of(task)) report.name = annex->name;
+  report.state = command.to;
+  report.executor = task.executor.value;
+  report.pid = pids_[task.executor];
+  report.run_seconds = std::chrono::duration<double>(task.run_time).count();
+  report.start_seconds =
+      std::chrono::duration<double>(command.when - began_).count() - report.run_seconds;
+  report.input_bytes = task.input_bytes;
+  report.output_bytes = task.output_bytes;
+  report.copied_bytes = task.copied_bytes;
+  reports_.push_back(std::move(report));
 }
 
 void Runtime::watch(const graph::TaskRef& task, UniqueFd eventfd) {

@@ -91,7 +91,8 @@ class Runtime final : private process::ExecutorSession::Listener {
 
   // Session's listener.
   void on_registered(Session& session) override;
-  void on_result(Session& session, process::InFlight call, tasklib::wire::Result& result) override;
+  void on_result(Session& session, const process::InFlight& call,
+                 tasklib::wire::Result& result) override;
   void on_released(Session& session, const tasklib::wire::Released& message) override;
   void on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) override;
   void on_lease_returned(Session& session, const tasklib::wire::LeaseReturned& message) override;
@@ -102,6 +103,7 @@ class Runtime final : private process::ExecutorSession::Listener {
   void send_call(const graph::SendCall& command);
   void retract(const graph::Retract& command);
   void changed(const graph::TaskChanged& command);
+  void report(const graph::TaskChanged& command);
   void data_dropped(const graph::DropData& command);
 
   // Events.
@@ -158,6 +160,7 @@ class Runtime final : private process::ExecutorSession::Listener {
   std::uint64_t changes_ = 0;
   bool recording_ = false;
   std::vector<TaskReport> reports_;
+  std::unordered_map<tasklib::base::ExecutorId, std::int32_t> pids_;  // of all there ever were
   std::vector<std::string> warnings_;
   std::vector<graph::Command> commands_;  // scratch, as the next
   tasklib::wire::Call scratch_call_;

@@ -66,7 +66,7 @@ void Runtime::send_call(const graph::SendCall& command) {
   auto& call = scratch_call_;
   InFlight flight;
   flight.task = command.task;
-  flight.sent = recording_ ? Clock::now() : TimePoint{};
+  if (session.protocol() == Protocol::cbor1) flight.sent = Clock::now();
   try {
     call.spec.id = task.id;
     call.spec.task_type = methods_.name(task.method);
@@ -82,14 +82,12 @@ void Runtime::send_call(const graph::SendCall& command) {
     } else {
       call.spec.user.clear();
     }
-    task.input_bytes = 0;
     for (std::size_t i = 0; i < task.inputs.size(); ++i) {
       const auto& object = *task.inputs[i];
       call.spec.inputs[i].id = object.id;
       call.spec.inputs[i].label =
           annex && !annex->input_labels.empty() ? annex->input_labels[i] : std::string();
       fill_input(session, call.inputs[i], object, flight.views);
-      task.input_bytes += object.data->size_bytes;
     }
     for (std::size_t i = 0; i < task.outputs.size(); ++i) {
       const auto& object = *task.outputs[i];
@@ -217,12 +215,12 @@ void Runtime::retract(const graph::Retract& command) {
   }
 }
 
-void Runtime::on_result(Session& session, InFlight call, tasklib::wire::Result& result) {
+void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::Result& result) {
   TaskRecord& task = *call.task;
   const auto now = Clock::now();
   const Duration run_time = session.protocol() == Protocol::cbor2
                                 ? Duration(static_cast<std::int64_t>(result.duration_ns))
-                                : Duration{0};
+                                : Duration(now - call.sent);
   end_views(session, call, result.held);
   for (const auto index : result.held) {
     if (index >= call.views.size() || !call.views[index].region) {
@@ -242,26 +240,12 @@ void Runtime::on_result(Session& session, InFlight call, tasklib::wire::Result& 
   }
   // A task that was cancelled meanwhile is terminal already: its result is dropped by the Core.
   const bool wanted = task.state.load(std::memory_order_relaxed) == TaskState::assigned;
-  if (wanted && recording_) {
-    TaskReport report;
-    report.executor_type = session.type_name;
-    report.executor = session.id.value;
-    report.pid = session.pid ? session.pid : session.peer_pid();
-    report.id = task.id;
-    report.task_type = methods_.name(task.method);
-    if (const auto* annex = annex_of(task)) report.name = annex->name;
-    report.start_seconds = std::chrono::duration<double>(call.sent - began_).count();
-    report.run_seconds = std::chrono::duration<double>(
-                             session.protocol() == Protocol::cbor2 ? run_time : now - call.sent)
-                             .count();
-    report.state = result.success ? TaskState::finished : TaskState::failed;
-    reports_.push_back(std::move(report));
-  }
   if (result.cancelled) {
     core_.on_task_cancelled(session.id, task, now);
     return;
   }
   std::string error;
+  bool store_full = result.info.error.rfind("StoreFull: ", 0) == 0;
   if (!result.success) {
     // Reference 1.7.
     error = result.info.error.empty() ? "Task failed in executor"
@@ -273,29 +257,22 @@ void Runtime::on_result(Session& session, InFlight call, tasklib::wire::Result& 
       if (result.outputs.size() < task.outputs.size()) {
         throw OutputError("Some of outputs were not produced");
       }
-      std::uint64_t copied = result.copied_bytes, produced = 0;
+      std::uint64_t copied = result.copied_bytes;
       outputs.reserve(task.outputs.size());
       for (std::size_t i = 0; i < task.outputs.size(); ++i) {
         outputs.push_back(take_output(session, task, *task.outputs[i], result.outputs[i], copied));
-        produced += outputs.back()->size_bytes;
       }
-      task.output_bytes = produced;
       task.copied_bytes = copied;
     } catch (const OutputError& failed) {
       error = failed.what();
     } catch (const StoreFull& full) {
+      store_full = true;
       error = full.what();
     } catch (const SystemError& failed) {
       error = failed.what();
     }
   }
   if (wanted) {
-    if (!reports_.empty() && recording_) {
-      reports_.back().input_bytes = task.input_bytes;
-      reports_.back().output_bytes = task.output_bytes;
-      reports_.back().copied_bytes = task.copied_bytes;
-      if (!error.empty()) reports_.back().state = TaskState::failed;
-    }
     auto& info = result.info;
     if (!info.debug.empty() || !info.user.empty()) {
       auto annex = std::make_unique<TaskResult>();
@@ -319,7 +296,7 @@ void Runtime::on_result(Session& session, InFlight call, tasklib::wire::Result& 
     core_.on_task_done(session.id, task, std::move(outputs), run_time, now);
   } else {
     auto failure = std::make_shared<Failure>();
-    failure->kind = error.rfind("StoreFull", 0) == 0 ? FailureKind::store_full : FailureKind::task;
+    failure->kind = store_full ? FailureKind::store_full : FailureKind::task;
     failure->origin = task.id;
     failure->message = std::move(error);
     failure->debug = result.info.debug;

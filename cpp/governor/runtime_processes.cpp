@@ -135,6 +135,7 @@ void Runtime::on_launcher() {
     Session& session = *found->second;
     if (report->kind == launcher::ReportKind::started) {
       session.pid = report->pid;
+      pids_[session.id] = report->pid;
     } else {
       bury(session, *report);
     }

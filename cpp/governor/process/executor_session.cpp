@@ -105,16 +105,21 @@ ExecutorSession::Peer ExecutorSession::flush() {
 }
 
 void ExecutorSession::on_frame(tasklib::base::ByteView payload, Listener& listener) {
-  auto message = tasklib::wire::decode_to_governor(payload, protocol_);
-  if (auto* result = std::get_if<tasklib::wire::Result>(&message)) {
-    if (!registered_) throw ProtocolError("Not registered by first message");
-    deliver_result(*result, listener);
-  } else if (auto* reg = std::get_if<tasklib::wire::Register>(&message)) {
+  tasklib::wire::ToGovernor message;
+  try {
+    message = tasklib::wire::decode_to_governor(payload, protocol_);
+  } catch (const ProtocolError& error) {
+    if (registered_) throw;
+    throw ProtocolError(std::string("Not registered by first message: ") + error.what());
+  }
+  if (auto* reg = std::get_if<tasklib::wire::Register>(&message)) {
     if (registered_) throw ProtocolError("registered twice");
     check_registration(*reg, listener);
     listener.on_registered(*this);
   } else if (!registered_) {
     throw ProtocolError("Not registered by first message");
+  } else if (auto* result = std::get_if<tasklib::wire::Result>(&message)) {
+    deliver_result(*result, listener);
   } else if (auto* released = std::get_if<tasklib::wire::Released>(&message)) {
     listener.on_released(*this, *released);
   } else if (auto* request = std::get_if<tasklib::wire::LeaseRequest>(&message)) {
@@ -195,6 +200,11 @@ void ExecutorSession::send(const tasklib::wire::ToExecutor& message, UniqueFd fd
   dirty = true;
 }
 
+void ExecutorSession::put_back(InFlight call) {
+  table_[call.task->sequence % CallBoard::kSlots] = std::move(call);
+  ++in_flight_count_;
+}
+
 InFlight ExecutorSession::take(std::uint32_t sequence) {
   InFlight& slot = table_[sequence % CallBoard::kSlots];
   InFlight call = std::move(slot);
@@ -213,13 +223,21 @@ void ExecutorSession::deliver_result(tasklib::wire::Result& result, Listener& li
     throw ProtocolError("sent a result for call " + std::to_string(sequence) +
                         ", which is not in flight");
   }
-  const InFlight& flight = table_[sequence % CallBoard::kSlots];
-  if (result.task != flight.task->id) {
+  // Whatever is wrong with this result from here on is this call's fault.
+  culprit_ = table_[sequence % CallBoard::kSlots].task;
+  if (result.task != culprit_->id) {
     throw ProtocolError("sent a result for task " + result.task.to_string() + ", but task " +
-                        flight.task->id.to_string() + " was called");
+                        culprit_->id.to_string() + " was called");
   }
   ++calls_done;
-  listener.on_result(*this, take(sequence), result);
+  InFlight call = take(sequence);
+  try {
+    listener.on_result(*this, call, result);
+  } catch (const ProtocolError&) {
+    put_back(std::move(call));
+    throw;
+  }
+  culprit_ = {};
 }
 
 bool ExecutorSession::has_call(std::uint32_t sequence) const {
@@ -248,6 +266,7 @@ std::vector<ExecutorSession::Lost> ExecutorSession::take_all() {
       const auto phase = board_->phase(sequence);
       begun = phase == CallBoard::Phase::started || phase == CallBoard::Phase::cancel_requested;
     }
+    begun = begun || slot.task == culprit_;
     lost.push_back({take(sequence), begun});
   }
   return lost;

@@ -20,7 +20,7 @@ namespace rain::process {
 /// A call that was sent and not answered.
 struct InFlight {
   graph::TaskRef task;
-  tasklib::base::TimePoint sent;
+  tasklib::base::TimePoint sent;              // cbor-1, whose results don't say how long they took
   std::vector<tasklib::wire::BlobRef> views;  // parallel to the inputs; region 0: none counted
 };
 
@@ -34,7 +34,7 @@ class ExecutorSession {
    public:
     virtual void on_registered(ExecutorSession& session) = 0;
     /// `call` was taken off the table.
-    virtual void on_result(ExecutorSession& session, InFlight call,
+    virtual void on_result(ExecutorSession& session, const InFlight& call,
                            tasklib::wire::Result& result) = 0;
     virtual void on_released(ExecutorSession& session, const tasklib::wire::Released& message) = 0;
     virtual void on_lease_request(ExecutorSession& session,
@@ -90,7 +90,8 @@ class ExecutorSession {
   /// The call, taken back and off the table; nothing when it has begun or is not out.
   std::optional<InFlight> retract(std::uint32_t sequence);
   void request_cancel(std::uint32_t sequence);
-  /// Takes every call off the table; `begun` tells for each whether it had begun and not ended.
+  /// Takes every call off the table; `begun` tells for each whether it had begun and not ended
+  /// (or whether its result was what was wrong).
   struct Lost {
     InFlight call;
     bool begun;
@@ -122,6 +123,7 @@ class ExecutorSession {
   void check_registration(const tasklib::wire::Register& message, Listener& listener);
   void deliver_result(tasklib::wire::Result& result, Listener& listener);
   InFlight take(std::uint32_t sequence);
+  void put_back(InFlight call);
 
   tasklib::base::UniqueFd listener_;
   std::optional<tasklib::wire::Connection> connection_;
@@ -131,6 +133,7 @@ class ExecutorSession {
   std::int32_t peer_pid_ = 0;
   bool registered_ = false, wants_board_ = false;
   std::uint32_t last_sequence_ = 0, in_flight_count_ = 0;
+  graph::TaskRef culprit_;       // whose result is being looked at, or was wrong
   std::vector<InFlight> table_;  // by sequence % CallBoard::kSlots; task null: free
 };
 
