@@ -96,8 +96,8 @@ def warm_task(client: rain.Client, count: int) -> float:
     return statistics.median(times) * 1e6
 
 
-def ping_pong(count: int) -> float:
-    command = [BUILD / "ping_pong", str(count)]
+def ping_pong(count: int, where: str) -> float:
+    command = [BUILD / "ping_pong", str(count), where]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -177,9 +177,17 @@ def main() -> int:
             (
                 "warm",
                 "one warm C++ task, submit to result, p50 [us]",
-                "64 bytes there and back, two processes, blocking",
+                "64 bytes there and back, two processes on two CPUs, blocking",
                 lambda: warm_task(client, 1_000),
-                lambda: ping_pong(2_000),
+                lambda: ping_pong(2_000, "apart"),
+                fraction,
+            ),
+            (
+                "warm-free",
+                "one warm C++ task, submit to result, p50 [us]",
+                "the same where the scheduler puts them, often on one CPU",
+                lambda: warm_task(client, 1_000),
+                lambda: ping_pong(2_000, "free"),
                 fraction,
             ),
             (
