@@ -53,8 +53,9 @@ def read_junit(result: Result, report: Path) -> None:
         skip = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             result.failed.append(name)
-        elif skip is not None:
-            result.skipped.append(f"{name}: {skip.get('message') or 'skipped'}")
+        elif skip is not None or case.get("status") == "disabled":
+            reason = skip.get("message") if skip is not None else "disabled"
+            result.skipped.append(f"{name}: {reason or 'skipped'}")
         else:
             result.passed += 1
 
