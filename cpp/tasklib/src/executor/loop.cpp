@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <cstdio>
 #include <thread>
 
 #include "base/errors.h"
