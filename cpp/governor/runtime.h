@@ -113,6 +113,8 @@ class Runtime final : private process::ExecutorSession::Listener {
   void read_from(Session& session);
   void end_views(Session& session, const process::InFlight& call,
                  const std::vector<std::uint32_t>& held);
+  /// The executor views `ref` once less; if it didn't, it is put down.
+  void end_view(Session& session, const tasklib::wire::BlobRef& ref);
   std::shared_ptr<graph::ObjectData> take_output(Session& session, const graph::TaskRecord& task,
                                                  const graph::ObjectRecord& object,
                                                  tasklib::wire::ObjectOut& output,

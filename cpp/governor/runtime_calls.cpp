@@ -192,11 +192,17 @@ const std::string& Runtime::file_of(Data& data) {
 void Runtime::end_views(Session& session, const InFlight& call,
                         const std::vector<std::uint32_t>& held) {
   for (std::size_t i = 0; i < call.views.size(); ++i) {
-    if (!call.views[i].region) continue;
-    if (std::find(held.begin(), held.end(), i) == held.end()) {
-      store_.drop_view(session.id, call.views[i], Clock::now());
-      store_changed_ = true;
-    }
+    if (!call.views[i].region || std::find(held.begin(), held.end(), i) != held.end()) continue;
+    end_view(session, call.views[i]);
+  }
+}
+
+void Runtime::end_view(Session& session, const BlobRef& ref) {
+  try {
+    store_.drop_view(session.id, ref, Clock::now());
+    store_changed_ = true;
+  } catch (const ProtocolError& error) {
+    put_down(session, error.what());
   }
 }
 
@@ -302,8 +308,6 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
     failure->debug = result.info.debug;
     core_.on_task_failed(session.id, task, std::move(failure), run_time, now);
   }
-  session.held.reserve(session.held.size() + result.held.size());
-  for (const auto index : result.held) session.held.push_back(call.views[index]);
 }
 
 std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const TaskRecord& task,
@@ -401,18 +405,7 @@ std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,
 }
 
 void Runtime::on_released(Session& session, const tasklib::wire::Released& message) {
-  for (const auto& ref : message.blobs) {
-    auto found = std::find(session.held.begin(), session.held.end(), ref);
-    if (found == session.held.end()) {
-      throw ProtocolError("released a blob that it doesn't hold (region " +
-                          std::to_string(ref.region.value) + ", offset " +
-                          std::to_string(ref.offset_bytes) + ")");
-    }
-    *found = session.held.back();
-    session.held.pop_back();
-    store_.drop_view(session.id, ref, Clock::now());
-    store_changed_ = true;
-  }
+  for (const auto& ref : message.blobs) end_view(session, ref);
 }
 
 void Runtime::on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) {

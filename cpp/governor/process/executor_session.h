@@ -115,7 +115,6 @@ class ExecutorSession {
   bool kill_sent = false, exited = false;
   std::int32_t pid = 0;
   std::uint64_t calls_done = 0;
-  std::vector<tasklib::wire::BlobRef> held;                // views that outlived their call
   std::unordered_set<tasklib::base::DataObjectId> cached;  // cbor-1: reported as cached
 
  private:

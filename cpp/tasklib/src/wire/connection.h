@@ -14,8 +14,9 @@
 namespace tasklib::wire {
 
 /// One end of an AF_UNIX stream socket that carries frames and descriptors, for both sides and
-/// both protocols. Owns the socket. Not thread-safe. Never blocks: the socket is switched to
-/// non-blocking, callers poll. Several frames travel per system call, both ways.
+/// both protocols. Owns the socket. Not thread-safe, except that one thread may send while another
+/// receives: the two directions share nothing but the descriptor. Never blocks: the socket is
+/// switched to non-blocking, callers poll. Several frames travel per system call, both ways.
 ///
 /// Descriptors: queued by attach_fd() for the frame appended next; they are received in order
 /// and taken with take_fd() by whoever decodes the frame that announces one.
