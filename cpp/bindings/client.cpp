@@ -28,14 +28,14 @@ using tasklib::base::TimePoint;
 
 std::string text_of(py::handle object) { return py::repr(object); }
 
-/// The engine of a session that can be used. Throws RainException.
-std::shared_ptr<Engine> engine_of(const SessionCore* core) {
+/// The governor of a session, to be held during the call. Throws RainException, UsageError.
+std::shared_ptr<Governor> governor_of(const SessionCore* core) {
   if (!core->engine)
     raise("RainException",
           "session " + std::to_string(core->record->id) +
               " has no client: it can only build graphs; use Client().new_session()");
   core->engine->drain();
-  return core->engine;
+  return core->engine->governor();
 }
 
 // ---- waiting ------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ bool wait_with_signals(Call&& call, Cancel&& cancel) {
 
 /// Tasks and data objects of one client.
 struct Items {
-  std::shared_ptr<Engine> engine;  // null when there are none
+  std::shared_ptr<Governor> governor;  // null when there are none
   std::vector<TaskRef> tasks;
   std::vector<ObjectRef> objects;
   std::vector<TaskRef> producers;  // of the objects, as far as known
@@ -86,7 +86,7 @@ struct Items {
         raise("RainException", "the items belong to different clients: wait for each client's own");
       any = core;
     }
-    if (any) engine = engine_of(any);
+    if (any) governor = governor_of(any);
   }
 
   std::vector<TaskRef> all_tasks() const {
@@ -148,8 +148,8 @@ py::object first_problem(const py::sequence& items) {
 
 py::object wait_all(const py::sequence& items, const std::optional<double>& timeout) {
   const Items waited(items);
-  if (!waited.engine) return py::none();
-  Governor& governor = waited.engine->governor();
+  if (!waited.governor) return py::none();
+  Governor& governor = *waited.governor;
   const auto deadline = deadline_after(timeout);
   if (!wait_with_signals([&] { return governor.wait(waited.tasks, waited.objects, deadline); },
                          [&] { governor.cancel(waited.all_tasks()); }))
@@ -159,8 +159,8 @@ py::object wait_all(const py::sequence& items, const std::optional<double>& time
 
 py::object wait_some(const py::sequence& items, const std::optional<double>& timeout) {
   const Items waited(items);
-  if (!waited.engine) return py::none();
-  Governor& governor = waited.engine->governor();
+  if (!waited.governor) return py::none();
+  Governor& governor = *waited.governor;
   const auto deadline = deadline_after(timeout);
   if (!wait_with_signals([&] { return governor.wait_some(waited.tasks, waited.objects, deadline); },
                          [&] { governor.cancel(waited.all_tasks()); }))
@@ -175,11 +175,11 @@ py::object wait_some(const py::sequence& items, const std::optional<double>& tim
 
 void wait_session(const py::object& session, const std::optional<double>& timeout) {
   const SessionCore* core = core_of(session.ptr());
-  const auto engine = engine_of(core);
+  const auto governor = governor_of(core);
   const graph::SessionRef record = core->record;
   const auto deadline = deadline_after(timeout);
-  if (!wait_with_signals([&] { return engine->governor().wait_session(record, deadline); },
-                         [&] { engine->governor().cancel_all(record); }))
+  if (!wait_with_signals([&] { return governor->wait_session(record, deadline); },
+                         [&] { governor->cancel_all(record); }))
     raise_timeout(*timeout);
 }
 
@@ -207,9 +207,9 @@ bool notify(const py::object& item, int eventfd) {
   if (!task || task->state.load() == TaskState::draft) return false;
   const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
                                                 : initialised_object(item.ptr())->session;
-  const auto engine = engine_of(core);
+  const auto governor = governor_of(core);
   const py::gil_scoped_release unlocked;
-  engine->governor().notify(task, eventfd);
+  governor->notify(task, eventfd);
   return true;
 }
 
@@ -230,17 +230,17 @@ py::object failure_of(const py::object& item) {
   if (!task) return py::none();
   const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
                                                 : initialised_object(item.ptr())->session;
-  const auto engine = engine_of(core);
-  return failure_tuple(engine->governor().failure(task), task);
+  const auto governor = governor_of(core);
+  return failure_tuple(governor->failure(task), task);
 }
 
 py::object failure_of_session(const py::object& session) {
   const SessionCore* core = core_of(session.ptr());
-  const auto engine = engine_of(core);
+  const auto governor = governor_of(core);
   graph::FailurePtr failure;
   {
     const py::gil_scoped_release unlocked;
-    failure = engine->governor().failure(core->record);
+    failure = governor->failure(core->record);
   }
   return failure_tuple(failure);
 }
@@ -283,10 +283,11 @@ SessionHandle* fresh_session(const py::object& session) {
 void open_engine_session(const std::shared_ptr<Engine>& engine, const py::object& session,
                          const py::object& client, std::string name, bool continue_on_error) {
   SessionHandle* handle = fresh_session(session);
+  const auto governor = engine->governor();
   graph::SessionRef record;
   {
     const py::gil_scoped_release unlocked;
-    record = engine->governor().new_session(
+    record = governor->new_session(
         std::move(name), continue_on_error ? graph::OnError::continue_ : graph::OnError::fail);
   }
   open_session(handle, new SessionCore(engine, std::move(record), client.ptr()));
@@ -306,10 +307,12 @@ void close_session(const py::object& session) {
   const auto engine = core->engine;
   const graph::SessionRef record = core->record;
   core->mark_closed();
-  if (!engine || engine->closed()) return;
+  if (!engine) return;
   engine->drain();
+  if (engine->closed()) return;
+  const auto governor = engine->governor();
   const py::gil_scoped_release unlocked;
-  engine->governor().close_session(record);
+  governor->close_session(record);
 }
 
 /// Handles whose spec Python may have changed write it back.
@@ -329,7 +332,7 @@ void put_back(std::vector<Record>& drafts, std::vector<Record> taken) {
 void submit(const py::object& session) {
   SessionCore* core = core_of(session.ptr());
   if (!core->usable()) raise("SessionClosed", "Session is closed");
-  const auto engine = engine_of(core);
+  const auto governor = governor_of(core);
   if (!core->edited.empty()) write_edited(core);
   if (core->draft_tasks.empty() && core->draft_objects.empty()) return;
   const graph::SessionRef record = core->record;
@@ -338,7 +341,7 @@ void submit(const py::object& session) {
   const auto outputs = std::exchange(core->draft_outputs, 0);
   try {
     const py::gil_scoped_release unlocked;
-    engine->governor().submit(record, tasks, objects);
+    governor->submit(record, tasks, objects);
   } catch (...) {
     if (!core->closed) {
       put_back(core->draft_tasks, std::move(tasks));
@@ -359,35 +362,35 @@ void keep_all(const py::object& session) {
 
 void cancel(const py::sequence& items) {
   const Items cancelled(items);
-  if (!cancelled.engine) return;
+  if (!cancelled.governor) return;
   const py::gil_scoped_release unlocked;
-  cancelled.engine->governor().cancel(cancelled.all_tasks());
+  cancelled.governor->cancel(cancelled.all_tasks());
 }
 
 void cancel_session(const py::object& session) {
   const SessionCore* core = core_of(session.ptr());
-  const auto engine = engine_of(core);
+  const auto governor = governor_of(core);
   const graph::SessionRef record = core->record;
   const py::gil_scoped_release unlocked;
-  engine->governor().cancel_all(record);
+  governor->cancel_all(record);
 }
 
 void unkeep(const py::sequence& items) {
   Items unkept(items);
-  if (!unkept.engine) return;
+  if (!unkept.governor) return;
   const py::gil_scoped_release unlocked;
-  unkept.engine->governor().unkeep(std::move(unkept.objects));
+  unkept.governor->unkeep(std::move(unkept.objects));
 }
 
 /// The data of a finished object as a Blob; None when there are none.
 py::object view(const py::object& object) {
   const ObjectHandle* handle = initialised_object(object.ptr());
-  const auto engine = engine_of(handle->session);
+  const auto governor = governor_of(handle->session);
   const ObjectRef record(handle->record);
   std::optional<DataView> data;
   {
     const py::gil_scoped_release unlocked;
-    data = engine->governor().view(record);
+    data = governor->view(record);
   }
   if (!data) return py::none();
   return make_blob(std::move(data->keep_alive), data->bytes);
@@ -414,13 +417,8 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
 }
 
 py::list take_reports(Engine& engine) {
-  std::vector<TaskReport> reports;
-  {
-    const py::gil_scoped_release unlocked;
-    reports = engine.governor().take_reports();
-  }
   py::list list;
-  for (const auto& report : reports)
+  for (const auto& report : engine.take_reports())
     list.append(py::make_tuple(py::make_tuple(report.id.session, report.id.id), report.task_type,
                                report.executor_type, report.name, static_cast<int>(report.state),
                                report.executor, report.pid, report.start_seconds,
@@ -429,11 +427,19 @@ py::list take_reports(Engine& engine) {
   return list;
 }
 
+std::vector<std::int32_t> executor_pids(Engine& engine) {
+  if (engine.closed()) return {};
+  const auto governor = engine.governor();
+  const py::gil_scoped_release unlocked;
+  return governor->executor_pids();
+}
+
 py::dict store_usage(Engine& engine) {
+  const auto governor = engine.governor();
   tasklib::blob::Store::Usage usage;
   {
     const py::gil_scoped_release unlocked;
-    usage = engine.governor().store_usage();
+    usage = governor->store_usage();
   }
   py::dict dict;
   dict["budget_bytes"] = usage.budget_bytes;
@@ -447,25 +453,21 @@ py::dict store_usage(Engine& engine) {
 }
 
 void bind_engine(py::module_& module) {
-  const py::call_guard<py::gil_scoped_release> unlocked;
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"))
       .def_property_readonly("closed", &Engine::closed)
-      .def_property_readonly("run_directory",
-                             [](Engine& engine) { return engine.governor().run_directory(); })
-      .def(
-          "close", [](Engine& engine) { engine.governor().close(); }, unlocked)
+      .def_property_readonly("run_directory", &Engine::run_directory)
+      .def("close", &Engine::close)
       .def("drain", &Engine::drain)
-      .def(
-          "executor_pids", [](Engine& engine) { return engine.governor().executor_pids(); },
-          unlocked)
-      .def(
-          "take_warnings", [](Engine& engine) { return engine.governor().take_warnings(); },
-          unlocked)
-      .def(
-          "record_reports", [](Engine& engine, bool on) { engine.governor().record_reports(on); },
-          unlocked)
+      .def("executor_pids", &executor_pids)
+      .def("take_warnings", &Engine::take_warnings)
+      .def("record_reports",
+           [](Engine& engine, bool on) {
+             const auto governor = engine.governor();
+             const py::gil_scoped_release unlocked;
+             governor->record_reports(on);
+           })
       .def("take_reports", &take_reports)
       .def("store_usage", &store_usage)
       .def("open_session", &open_engine_session);

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace py = pybind11;
@@ -21,8 +22,9 @@ std::vector<Engine*>& engines() {
 Engine::Engine(GovernorOptions options) {
   {
     py::gil_scoped_release unlocked;
-    governor_ = std::make_unique<Governor>(std::move(options));
+    governor_ = std::make_shared<Governor>(std::move(options));
   }
+  run_directory_ = governor_->run_directory();
   engines().push_back(this);
 }
 
@@ -33,6 +35,47 @@ Engine::~Engine() {
   governor_.reset();
 }
 
+std::shared_ptr<Governor> Engine::governor() const {
+  if (!governor_) throw UsageError("the Client is closed: create a new Client");
+  return governor_;
+}
+
+void Engine::close() {
+  std::shared_ptr<Governor> governor = governor_;
+  if (!governor) return;
+  std::vector<TaskReport> reports;
+  std::vector<std::string> warnings;
+  {
+    py::gil_scoped_release unlocked;
+    governor->close();
+    reports = governor->take_reports();
+    warnings = governor->take_warnings();
+  }
+  std::ranges::move(reports, std::back_inserter(last_reports_));
+  std::ranges::move(warnings, std::back_inserter(last_warnings_));
+  if (governor->closed()) governor_.reset();  // not in a forked child
+  py::gil_scoped_release unlocked;
+  governor.reset();
+}
+
+std::vector<TaskReport> Engine::take_reports() {
+  std::vector<TaskReport> reports = std::exchange(last_reports_, {});
+  if (const auto governor = governor_) {
+    py::gil_scoped_release unlocked;
+    std::ranges::move(governor->take_reports(), std::back_inserter(reports));
+  }
+  return reports;
+}
+
+std::vector<std::string> Engine::take_warnings() {
+  std::vector<std::string> warnings = std::exchange(last_warnings_, {});
+  if (const auto governor = governor_) {
+    py::gil_scoped_release unlocked;
+    std::ranges::move(governor->take_warnings(), std::back_inserter(warnings));
+  }
+  return warnings;
+}
+
 Governor::Method Engine::intern(PyObject* task_type) {
   if (task_type == last_task_type_) return last_method_;
   Py_ssize_t size = 0;
@@ -41,8 +84,9 @@ Governor::Method Engine::intern(PyObject* task_type) {
   std::string name(text, static_cast<std::size_t>(size));
   auto found = methods_.find(name);
   if (found == methods_.end()) {
-    const Governor::Method method = governor_->intern_method(name);
+    const Governor::Method method = governor()->intern_method(name);
     found = methods_.emplace(std::move(name), method).first;
+    names_.emplace(method.method, &found->first);
   }
   last_method_ = found->second;
   Py_INCREF(task_type);
@@ -54,20 +98,25 @@ void Engine::drain() {
   if (to_unkeep_.empty() && to_close_.empty()) return;
   auto objects = std::exchange(to_unkeep_, {});
   const auto sessions = std::exchange(to_close_, {});
-  if (closed()) return;
+  const auto governor = governor_;
+  if (!governor) return;
   py::gil_scoped_release unlocked;
-  if (!objects.empty()) governor_->unkeep(std::move(objects));
-  for (const auto& session : sessions) governor_->close_session(session);
+  if (!objects.empty()) governor->unkeep(std::move(objects));
+  for (const auto& session : sessions) governor->close_session(session);
 }
 
 void Engine::close_all() {
   const std::vector<Engine*> all = engines();
-  py::gil_scoped_release unlocked;
-  for (Engine* engine : all) engine->governor().close();
+  for (Engine* engine : all)
+    if (const auto governor = engine->governor_) {
+      py::gil_scoped_release unlocked;
+      governor->close();
+    }
 }
 
 void Engine::after_fork_in_child() {
-  for (Engine* engine : engines()) engine->governor().abandon_after_fork();
+  for (Engine* engine : engines())
+    if (engine->governor_) engine->governor_->abandon_after_fork();
 }
 
 }  // namespace rain::bindings

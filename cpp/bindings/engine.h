@@ -23,11 +23,22 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  Governor& governor() { return *governor_; }
-  bool closed() const { return governor_->closed(); }
+  /// Throws UsageError after close(). Hold what it returns during the call: close() drops the
+  /// governor, with everything that it has, as soon as no call is inside.
+  std::shared_ptr<Governor> governor() const;
+  bool closed() const { return !governor_; }
+  /// Releases the GIL. Idempotent.
+  void close();
+
+  const std::string& run_directory() const { return run_directory_; }
+  /// Also after close(). Release the GIL.
+  std::vector<TaskReport> take_reports();
+  std::vector<std::string> take_warnings();
 
   /// Requires: `task_type` is a str. Throws UsageError.
   Governor::Method intern(PyObject* task_type);
+  /// Valid as long as the Engine.
+  const std::string& task_type(std::uint32_t method) const { return *names_.at(method); }
 
   /// What died with a Python object is noted here, without waiting for anything (a destructor may
   /// run anywhere), and told to the governor with the next call.
@@ -40,12 +51,16 @@ class Engine {
   static void after_fork_in_child();
 
  private:
-  std::unique_ptr<Governor> governor_;
+  std::shared_ptr<Governor> governor_;  // null after close()
+  std::string run_directory_;
+  std::vector<TaskReport> last_reports_;  // of the closed governor
+  std::vector<std::string> last_warnings_;
   std::vector<graph::ObjectRef> to_unkeep_;
   std::vector<graph::SessionRef> to_close_;
   PyObject* last_task_type_ = nullptr;  // owned: the same str object means the same method
   Governor::Method last_method_{};
   std::unordered_map<std::string, Governor::Method> methods_;
+  std::unordered_map<std::uint32_t, const std::string*> names_;  // keys of methods_
 };
 
 }  // namespace rain::bindings

@@ -253,16 +253,16 @@ std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source
     data->size_bytes = static_cast<std::uint64_t>(view.len);
     return data;
   }
-  const std::shared_ptr<Engine> engine = session->engine;
-  engine->drain();
+  session->engine->drain();
+  const std::shared_ptr<Governor> governor = session->engine->governor();
   if (PyBuffer_IsContiguous(&view, 'C')) {
     const py::gil_scoped_release unlocked;
-    return engine->governor().put({view.buf, static_cast<std::size_t>(view.len)});
+    return governor->put({view.buf, static_cast<std::size_t>(view.len)});
   }
   Governor::Upload room;
   {
     const py::gil_scoped_release unlocked;
-    room = engine->governor().allocate(static_cast<std::uint64_t>(view.len));
+    room = governor->allocate(static_cast<std::uint64_t>(view.len));
   }
   if (PyBuffer_ToContiguous(room.bytes, &view, view.len, 'C') != 0) throw py::error_already_set();
   return room.data;

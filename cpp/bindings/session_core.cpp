@@ -47,7 +47,7 @@ Governor::Method SessionCore::intern(PyObject* task_type) {
 }
 
 const std::string& SessionCore::task_type(std::uint32_t method) const {
-  return engine ? engine->governor().task_type(method) : offline_methods().names[method];
+  return engine ? engine->task_type(method) : offline_methods().names[method];
 }
 
 void SessionCore::note_origin(std::int32_t task_id, std::uint32_t method) {

@@ -157,7 +157,7 @@ class Client:
             "executors": sorted(self._languages),
             "executor_pids": self._engine.executor_pids(),
             "run_directory": self._engine.run_directory,
-            "store": self._engine.store_usage(),
+            "store": {} if self.closed else self._engine.store_usage(),
         }
 
     def _show_warnings(self) -> None:
