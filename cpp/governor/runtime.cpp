@@ -239,6 +239,8 @@ void Runtime::tick(TimePoint now) {
     session->deadline.reset();
     if (session->registered()) {
       put_down(*session, "it closed its connection without ending");
+    } else if (session->hung_up) {
+      put_down(*session, "Closed connection without registration");
     } else {
       const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(
           specs_[session->type].start_deadline);

@@ -105,11 +105,8 @@ void Runtime::read_from(Session& session) {
     if (session.receive(*this) == Session::Peer::open) return;
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.fd(), nullptr);
     // Usually the process is ending and its exit comes in a moment; it says more than this does.
+    session.hung_up = true;
     session.deadline = Clock::now() + kDeathGrace;
-    if (!session.registered()) {
-      session.deadline.reset();
-      put_down(session, "Closed connection without registration");
-    }
   } catch (const ProtocolError& error) {
     put_down(session, error.what());
   }
@@ -160,11 +157,12 @@ void Runtime::on_launcher_gone() {
 
 void Runtime::bury(Session& session, const std::optional<launcher::Report>& report) {
   const auto now = Clock::now();
-  if (session.connected() && session.registered() && session.trouble.empty()) {
-    // Results that it sent before it died still count. (A bound: somebody else could hold the
-    // socket open.)
+  if (session.trouble.empty()) {
+    // What it sent before it died still counts. (A bound: somebody else could hold the socket
+    // open.)
     try {
-      for (int i = 0; i < kReadsOfTheDead; ++i) {
+      if (!session.connected()) session.accept(*this);
+      for (int i = 0; session.connected() && i < kReadsOfTheDead; ++i) {
         if (session.receive(*this) == Session::Peer::gone) break;
       }
     } catch (const ProtocolError& error) {

@@ -21,7 +21,20 @@ FailurePtr with_origin(FailurePtr failure, TaskId origin) {
   return std::make_shared<Failure>(std::move(named));
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+/// What to quote of a failure: its first line; of a Python traceback the one that names the error.
+std::string gist(const std::string& text) {
+  static const std::string kTraceback = "Traceback (most recent call last):\n";
+  std::size_t begin = 0;
+  if (const auto last = text.rfind(kTraceback); last != std::string::npos) {
+    begin = last + kTraceback.size();
+    while (begin < text.size() && text[begin] == ' ') {
+      const auto end = text.find('\n', begin);
+      begin = end == std::string::npos ? text.size() : end + 1;
+    }
+    if (begin == text.size()) begin = 0;
+  }
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
 
 }  // namespace
 
@@ -39,7 +52,7 @@ void Core::State::fail(TaskRecord& task, FailurePtr failure) {
   end_all(session,
           make_failure(FailureKind::session, failure->origin,
                        "cancelled, because task " + failure->origin.to_string() +
-                           " of the same session failed: " + first_line(failure->message)));
+                           " of the same session failed: " + gist(failure->message)));
 }
 
 void Core::State::fail_all_ready(const FailurePtr& cause) {
@@ -112,7 +125,7 @@ void Core::State::end_dependants() {
       const std::string named = "task " + origin->id.to_string() + ", which it depends on, ";
       failure = make_failure(
           cancel ? FailureKind::cancelled : FailureKind::ancestor, origin->id,
-          failed ? "not run: " + named + "failed: " + first_line(origin->failure->message)
+          failed ? "not run: " + named + "failed: " + gist(origin->failure->message)
                  : "not run: " + named + "was cancelled");
     }
     end(*task, cancel ? TaskState::cancelled : TaskState::aborted, failure, *origin);

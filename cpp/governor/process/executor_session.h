@@ -112,7 +112,7 @@ class ExecutorSession {
   std::optional<tasklib::base::TimePoint> deadline;  // to register, or to die
   std::string trouble;  // why it is being killed, when that is our doing
   std::string stderr_path;
-  bool kill_sent = false, exited = false;
+  bool hung_up = false, kill_sent = false, exited = false;
   std::int32_t pid = 0;
   std::uint64_t calls_done = 0;
   std::unordered_set<tasklib::base::DataObjectId> cached;  // cbor-1: reported as cached

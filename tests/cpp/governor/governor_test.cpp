@@ -221,7 +221,8 @@ class BadStart : public GovernorTest, public ::testing::WithParamInterface<Trick
 INSTANTIATE_TEST_SUITE_P(
     Tricks, BadStart,
     ::testing::Values(Trick{"exit_at_once", "exit code: 7"},
-                      Trick{"close_at_once", "Closed connection without registration"},
+                      Trick{"close_at_once", "exit code: 0 before it registered"},
+                      Trick{"close_and_stay", "Closed connection without registration"},
                       Trick{"wrong_protocol", "registered with invalid protocol"},
                       Trick{"wrong_id", "registered with invalid id"},
                       Trick{"wrong_type", "registered with invalid type"},

@@ -68,6 +68,10 @@ int main(int argc, char** argv) {
   Connection connection(connect_to(std::getenv("RAIN_EXECUTOR_SOCKET")));
   if (trick == "never_register") ::pause();
   if (trick == "close_at_once") return 0;
+  if (trick == "close_and_stay") {
+    { Connection gone = std::move(connection); }
+    ::pause();
+  }
 
   wire::Register reg;
   reg.protocol = trick == "wrong_protocol" ? "cbor-9" : argv[2];
