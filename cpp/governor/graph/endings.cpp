@@ -49,10 +49,9 @@ void Core::State::fail(TaskRecord& task, FailurePtr failure) {
   const auto ref = std::find_if(sessions.begin(), sessions.end(),
                                 [&](const SessionRef& s) { return s.get() == &session; });
   commands.emplace_back(SessionFailed{*ref});
-  end_all(session,
-          make_failure(FailureKind::session, failure->origin,
-                       "cancelled, because task " + failure->origin.to_string() +
-                           " of the same session failed: " + gist(failure->message)));
+  end_all(session, make_failure(FailureKind::session, failure->origin,
+                                "cancelled, because task " + failure->origin.to_string() +
+                                    " of the same session failed: " + gist(failure->message)));
 }
 
 void Core::State::fail_all_ready(const FailurePtr& cause) {
@@ -123,10 +122,10 @@ void Core::State::end_dependants() {
     if (origin != explained) {
       explained = origin;
       const std::string named = "task " + origin->id.to_string() + ", which it depends on, ";
-      failure = make_failure(
-          cancel ? FailureKind::cancelled : FailureKind::ancestor, origin->id,
-          failed ? "not run: " + named + "failed: " + gist(origin->failure->message)
-                 : "not run: " + named + "was cancelled");
+      failure =
+          make_failure(cancel ? FailureKind::cancelled : FailureKind::ancestor, origin->id,
+                       failed ? "not run: " + named + "failed: " + gist(origin->failure->message)
+                              : "not run: " + named + "was cancelled");
     }
     end(*task, cancel ? TaskState::cancelled : TaskState::aborted, failure, *origin);
   }
