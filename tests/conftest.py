@@ -18,6 +18,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 DEADLINE_SECONDS = 10.0
 
+# numpy's threads would come with its import and go with a fork: the census should not see them.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def cpptester() -> Path:

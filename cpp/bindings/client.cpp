@@ -336,6 +336,7 @@ void submit(const py::object& session) {
   if (!core->edited.empty()) write_edited(core);
   if (core->draft_tasks.empty() && core->draft_objects.empty()) return;
   const graph::SessionRef record = core->record;
+  ++core->submitting;
   std::vector<TaskRef> tasks = std::exchange(core->draft_tasks, {});
   std::vector<ObjectRef> objects = std::exchange(core->draft_objects, {});
   const auto outputs = std::exchange(core->draft_outputs, 0);
@@ -343,6 +344,7 @@ void submit(const py::object& session) {
     const py::gil_scoped_release unlocked;
     governor->submit(record, tasks, objects);
   } catch (...) {
+    --core->submitting;
     if (!core->closed) {
       put_back(core->draft_tasks, std::move(tasks));
       put_back(core->draft_objects, std::move(objects));
@@ -350,7 +352,9 @@ void submit(const py::object& session) {
     }
     throw;
   }
+  --core->submitting;
   core->forget_edited();
+  core->engine->drain();
 }
 
 void keep_all(const py::object& session) {

@@ -6,6 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include "session_core.h"
+
 namespace py = pybind11;
 
 namespace rain::bindings {
@@ -95,8 +97,13 @@ Governor::Method Engine::intern(PyObject* task_type) {
 }
 
 void Engine::drain() {
-  if (to_unkeep_.empty() && to_close_.empty()) return;
-  auto objects = std::exchange(to_unkeep_, {});
+  if (unkeeping_.empty() && to_close_.empty()) return;
+  std::vector<graph::ObjectRef> objects;
+  std::erase_if(unkeeping_, [&](SessionCore* session) {
+    if (session->has_drafts()) return false;
+    std::ranges::move(std::exchange(session->to_unkeep, {}), std::back_inserter(objects));
+    return true;
+  });
   const auto sessions = std::exchange(to_close_, {});
   const auto governor = governor_;
   if (!governor) return;

@@ -7,11 +7,14 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "governor.h"
 
 namespace rain::bindings {
+
+class SessionCore;
 
 /// One embedded governor and what the bindings keep beside it. Shared by the Python Client and by
 /// the cores of its sessions. Everything but the governor itself: under the GIL.
@@ -40,10 +43,11 @@ class Engine {
   /// Valid as long as the Engine.
   const std::string& task_type(std::uint32_t method) const { return *names_.at(method); }
 
-  /// What died with a Python object is noted here, without waiting for anything (a destructor may
-  /// run anywhere), and told to the governor with the next call.
-  void unkeep_later(graph::ObjectRef object) { to_unkeep_.push_back(std::move(object)); }
+  /// What died with a Python object is noted, without waiting for anything (a destructor may run
+  /// anywhere), and told to the governor with the next call.
   void close_later(graph::SessionRef session) { to_close_.push_back(std::move(session)); }
+  /// Sessions that have something in their `to_unkeep`; they leave when they close.
+  std::unordered_set<SessionCore*>& unkeeping() { return unkeeping_; }
   /// Cheap when there is nothing. Releases the GIL else.
   void drain();
 
@@ -55,7 +59,7 @@ class Engine {
   std::string run_directory_;
   std::vector<TaskReport> last_reports_;  // of the closed governor
   std::vector<std::string> last_warnings_;
-  std::vector<graph::ObjectRef> to_unkeep_;
+  std::unordered_set<SessionCore*> unkeeping_;
   std::vector<graph::SessionRef> to_close_;
   PyObject* last_task_type_ = nullptr;  // owned: the same str object means the same method
   Governor::Method last_method_{};

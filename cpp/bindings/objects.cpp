@@ -163,8 +163,8 @@ void end_keeping(SessionCore* session, ObjectRecord* record) {
   if (!record->kept.load(std::memory_order_relaxed)) return;
   if (record->state.load(std::memory_order_relaxed) == ObjectState::draft)
     record->kept.store(false, std::memory_order_relaxed);
-  else if (session->engine)
-    session->engine->unkeep_later(ObjectRef(record));
+  else
+    session->unkeep_later(record);
 }
 
 void object_dealloc(PyObject* self) {

@@ -66,8 +66,16 @@ const SessionCore::Creation* SessionCore::creation_of(std::int32_t task_id) cons
   return after == creations_.begin() ? nullptr : &*std::prev(after);
 }
 
+void SessionCore::unkeep_later(graph::ObjectRecord* object) {
+  if (!engine || closed) return;
+  to_unkeep.emplace_back(object);
+  engine->unkeeping().insert(this);
+}
+
 void SessionCore::mark_closed() {
   closed = true;
+  if (engine) engine->unkeeping().erase(this);
+  to_unkeep.clear();
   draft_tasks.clear();
   draft_objects.clear();
   draft_outputs = 0;

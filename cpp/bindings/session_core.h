@@ -43,11 +43,17 @@ class SessionCore {
   std::vector<graph::TaskRef> draft_tasks;
   std::vector<graph::ObjectRef> draft_objects;  // those that were created on their own
   std::uint64_t draft_outputs = 0;              // those that were created with their tasks
-  std::vector<PyObject*> edited;                // owned: handles whose spec Python may have changed
+  int submitting = 0;                           // threads that are in submit
+  /// Kept objects that no handle covers any more. Tasks among the drafts may have them as inputs,
+  /// so they stay until there are none.
+  std::vector<graph::ObjectRef> to_unkeep;
+  std::vector<PyObject*> edited;  // owned: handles whose spec Python may have changed
 
   TaskHandle* tasks = nullptr;  // head of the list of living handles
   std::unordered_map<graph::ObjectRecord*, ObjectHandle*> objects;  // living handles
 
+  bool has_drafts() const { return submitting > 0 || !draft_tasks.empty(); }
+  void unkeep_later(graph::ObjectRecord* object);
   bool usable() const { return !closed && !(engine && engine->closed()); }
   Governor::Method intern(PyObject* task_type);
   const std::string& task_type(std::uint32_t method) const;
