@@ -51,7 +51,13 @@ int open_pidfd(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pi
 
 /// The client's signals, terminal, directory and descriptors mean nothing here.
 void leave_client_behind() {
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  // By the system call itself: the C library refuses to touch its own signals, 32 and 33, which may
+  // have come down ignored as well.
+  constexpr std::size_t kSignalSetBytes = 8;
+  const unsigned long defaults[4] = {};  // the kernel's struct sigaction, with SIG_DFL
+  for (int number = 1; number < NSIG; ++number) {
+    ::syscall(SYS_rt_sigaction, number, defaults, nullptr, kSignalSetBytes);
+  }
   sigset_t child_signal;
   ::sigemptyset(&child_signal);
   ::sigaddset(&child_signal, SIGCHLD);
