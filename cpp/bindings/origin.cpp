@@ -1,5 +1,7 @@
 #include "origin.h"
 
+#include <frameobject.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
