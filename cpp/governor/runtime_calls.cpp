@@ -36,6 +36,11 @@ using tasklib::wire::Protocol;
 
 namespace {
 
+std::string text_of(const BlobRef& ref) {
+  return "blob of " + std::to_string(ref.size_bytes) + " bytes at offset " +
+         std::to_string(ref.offset_bytes) + " of region " + std::to_string(ref.region.value);
+}
+
 std::string data_type_name(DataType type) { return type == DataType::blob ? "blob" : "dir"; }
 
 FailurePtr make_failure(FailureKind kind, const TaskRecord& task, std::string message) {
@@ -202,7 +207,9 @@ void Runtime::end_view(Session& session, const BlobRef& ref) {
     store_.drop_view(session.id, ref, Clock::now());
     store_changed_ = true;
   } catch (const ProtocolError& error) {
-    put_down(session, error.what());
+    put_down(session, "released a blob that it doesn't hold (region " +
+                          std::to_string(ref.region.value) + ", offset " +
+                          std::to_string(ref.offset_bytes) + "): " + error.what());
   }
 }
 
@@ -323,7 +330,11 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
     return blob;
   }
   if (auto* ref = std::get_if<BlobRef>(&output.location)) {
-    store_.seal(session.id, *ref);
+    try {
+      store_.seal(session.id, *ref);
+    } catch (const ProtocolError& error) {
+      throw ProtocolError("sent a " + text_of(*ref) + " as output: " + error.what());
+    }
     return std::make_shared<BlobData>(releases_, store_.region(ref->region), *ref);
   }
   if (auto* other = std::get_if<tasklib::wire::OtherObject>(&output.location)) {
