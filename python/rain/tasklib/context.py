@@ -97,7 +97,7 @@ class Context(TaskContext):
         for dimension in dimensions:
             count *= int(dimension)
         array: np.ndarray[Any, Any]
-        array = np.ndarray(dimensions, item, buffer=self.alloc(count * item.itemsize))
+        array = np.ndarray(dimensions, item, buffer=memoryview(self.alloc(count * item.itemsize)))
         return array
 
     def blob(
