@@ -545,8 +545,9 @@ ObjectRecord* input_record(PyObject* item, SessionCore* session) {
   }
   if (owner != session)
     raise("RainException", "input " + std::string(py::repr(item)) + " belongs to session " +
-                               std::to_string(owner->record->id) + ", the new task to session " +
-                               std::to_string(session->record->id) +
+                               std::to_string(owner->record->id) +
+                               (owner->engine == session->engine ? "" : " of another client") +
+                               ", the new task to session " + std::to_string(session->record->id) +
                                "; fetch the data and create a blob in the other session");
   return record;
 }

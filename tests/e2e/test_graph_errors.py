@@ -57,37 +57,35 @@ def test_client_without_executors_says_how_to_register_some() -> None:
 
 
 def test_object_of_another_session_is_refused_and_both_work(client: Client) -> None:
-    with client.new_session() as one:
+    one, two = client.new_session(), client.new_session()
+    with one.bind_only():
         foreign = call("cpptester/hello", b"x")
-    other = client.new_session()
-    with client.new_session() as two:
-        with other.bind_only():
-            foreign = call("cpptester/hello", b"x")
-        with pytest.raises(RainException) as caught:
-            call("cpptester/hello", foreign)
-            two.submit()
-        contains(caught.value, "from a different session")
-    works("cpptester", client.new_session())
-    works("cpptester", other)
-    assert not one.active
+    with two.bind_only(), pytest.raises(RainException) as caught:
+        call("cpptester/hello", foreign)
+    contains(
+        caught.value, f"input {foreign!r} belongs to session 1, the new task to session 2",
+        "fetch the data and create a blob in the other session",
+    )  # fmt: skip
+    works("cpptester", one)
+    works("cpptester", two)
 
 
 def test_object_of_another_client_is_refused(make_client: Callable[..., Client]) -> None:
-    with make_client().new_session() as one, make_client().new_session() as two:
-        with one.bind_only():
-            foreign = blob(b"x")
+    one, two = make_client().new_session(), make_client().new_session()
+    with one.bind_only():
+        foreign = blob(b"x")
+        mine = call("cpptester/hello", b"mine")
+    with two.bind_only():
+        theirs = call("cpptester/hello", b"theirs")
         with pytest.raises(RainException) as caught:
             call("cpptester/hello", foreign)
-            two.submit()
-        contains(caught.value, "from a different session")
-        with one.bind_only():
-            mine, theirs = call("cpptester/hello", foreign), None
-        with two.bind_only():
-            theirs = call("cpptester/hello", b"y")
-        one.submit()
-        with pytest.raises(RainException):
-            one.wait([mine, theirs])
-        works("cpptester", one)
+    contains(caught.value, "belongs to session 1 of another client, the new task to session 1")
+    one.submit()
+    two.submit()
+    with pytest.raises(RainException, match="wait for each client's own"):
+        one.wait([mine, theirs])
+    works("cpptester", one)
+    works("cpptester", two)
 
 
 def test_cycle_is_refused_by_name_and_the_session_goes_on(session: Session) -> None:
@@ -96,7 +94,8 @@ def test_cycle_is_refused_by_name_and_the_session_goes_on(session: Session) -> N
     b = Task([first], [last], task_type="cpptester/echo")
     with pytest.raises(InvalidGraph) as caught:
         session.submit()
-    contains(caught.value, "cycle", str(a.id), str(b.id))
+    contains(caught.value, "the graph has a cycle of 2 tasks: ", "none of them could ever start")
+    contains(caught.value, *(f"({task.id.session_id},{task.id.id})" for task in (a, b)))
     works("cpptester", session.client.new_session())  # type: ignore[union-attr]
 
 
@@ -104,8 +103,7 @@ def test_input_without_data_and_producer_is_refused(session: Session) -> None:
     call("cpptester/hello", DataObject("orphan"))
     with pytest.raises(InvalidGraph) as caught:
         session.submit()
-    contains(caught.value, "orphan" if "orphan" in str(caught.value) else "Object ")
-    contains(caught.value, "neither producer nor data")
+    contains(caught.value, "Object ", "submitted with neither producer nor data")
 
 
 def test_too_many_cpus_are_refused_with_what_there_is(client: Client) -> None:
@@ -148,11 +146,9 @@ def test_input_of_a_failed_session_is_refused(client: Client) -> None:
             with pytest.raises(TaskException, match="thrown on purpose") as caught:
                 attempt()
             assert caught.value.task is bad
-    with client.new_session() as other:
-        with pytest.raises(RainException) as refused:
-            call("cpptester/hello", good)
-            other.submit()
-        contains(refused.value, "from a different session")
+    with client.new_session(), pytest.raises(RainException) as refused:
+        call("cpptester/hello", good)
+    contains(refused.value, "belongs to session 1, the new task to session 2")
     works("cpptester", client.new_session())
 
 
@@ -160,12 +156,10 @@ def test_input_of_a_closed_session_is_refused(client: Client) -> None:
     with client.new_session() as session:
         kept = call("cpptester/hello", b"x").output
         assert kept.fetch().get_bytes() == b"Hello x!"
-    with client.new_session() as other:
-        with pytest.raises(RainException) as caught:
-            call("cpptester/hello", kept)
-            other.submit()
-        contains(caught.value, "from a different session")
-    for attempt in (kept.fetch, kept.wait, session.submit, session.wait_all, session.__enter__):
+    with client.new_session(), pytest.raises(RainException) as caught:
+        call("cpptester/hello", kept)
+    contains(caught.value, "belongs to session 1, the new task to session 2")
+    for attempt in (kept.fetch, session.submit, session.wait_all, session.__enter__):
         with pytest.raises(RainException) as refused:
             attempt()
         contains(refused.value, "closed")
@@ -227,14 +221,18 @@ def test_data_live_longer_than_client_and_session(make_client: Callable[..., Cli
 
 
 def test_empty_blob_goes_through_every_executor(session: Session, tester: str) -> None:
-    empty = blob(b"")
-    assert call(f"{tester}/echo", empty).output.fetch().get_bytes() == b""
-    assert call(f"{tester}/concat", empty, empty).output.fetch().get_bytes() == b""
-    assert call(f"{tester}/hello", empty).output.fetch().get_bytes() == b"Hello !"
-    assert call(f"{tester}/fill", size=0, byte=1).output.fetch().get_bytes() == b""
-    with pytest.raises(TaskException):  # an empty array is no array of doubles' sum, but fine
-        call(f"{tester}/split", outputs=1).output.fetch()
-    assert len(empty.fetch().get_bytes()) == 0
+    tasks = (
+        call(f"{tester}/echo", b""),
+        call(f"{tester}/concat", b"", b""),
+        call(f"{tester}/split", b""),
+        call(f"{tester}/fill", size=0, byte=1),
+        call(f"{tester}/fill_memory", size=0, byte=1),
+    )
+    session.keep_all()
+    for task in tasks:
+        assert task.output.fetch().get_bytes() == b""
+    assert call(f"{tester}/hello", b"").output.fetch().get_bytes() == b"Hello !"
+    assert blob(b"").fetch().get_bytes() == b""
 
 
 def test_full_store_is_a_typed_error_and_the_client_works_afterwards(

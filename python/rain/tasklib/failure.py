@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import traceback
 
+from rain.common.errors import StoreFull
+
 
 def describe(error: BaseException) -> str:
-    """Return the traceback of `error`, or what can be said when that fails too."""
+    """Return the traceback of `error`, or what can be said when that fails too.
+
+    The governor knows a full store by the word at the beginning, as from C++ executors.
+    """
     try:
-        return "".join(traceback.format_exception(error)).rstrip("\n")
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+        return f"StoreFull: {error}\n{text}" if isinstance(error, StoreFull) else text
     except BaseException as second:  # the user's classes may do anything
         return (
             f"{type(error).__module__}.{type(error).__qualname__} "
