@@ -39,7 +39,7 @@ constexpr int kEventsAtOnce = 64;
 graph::Core::Options core_options(const GovernorOptions& options) {
   graph::Core::Options result;
   result.cpus = options.cpus;
-#ifdef RAIN_CHECK_INVARIANTS
+#ifndef NDEBUG
   result.check_invariants = true;
 #endif
   return result;
