@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from typing import Any, NoReturn
 
 import minicbor
@@ -106,6 +107,14 @@ def first_says_something_else() -> None:
     peer = Peer()
     peer.send("result", {"task": [1, 10], "success": True, "info": {}})
     peer.wait_for_the_end()
+
+
+def waits_for_go() -> None:
+    while not os.path.exists(sys.argv[2] + ".go"):
+        time.sleep(0.01)
+    peer = Peer()
+    peer.register()
+    serve(peer)
 
 
 def starts_with(data: bytes) -> None:
@@ -225,6 +234,7 @@ def frame(payload: bytes) -> bytes:
 TRICKS = {
     "exits_at_once": exits_at_once,
     "never_connects": never_connects,
+    "waits_for_go": waits_for_go,
     "never_registers": never_registers,
     "closes_at_once": closes_at_once,
     "other_type": other_type,

@@ -159,7 +159,7 @@ def test_input_of_a_closed_session_is_refused(client: Client) -> None:
     with client.new_session(), pytest.raises(RainException) as caught:
         call("cpptester/hello", kept)
     contains(caught.value, "belongs to session 1, the new task to session 2")
-    for attempt in (kept.fetch, session.submit, session.wait_all, session.__enter__):
+    for attempt in (kept.fetch, session.submit, session.__enter__):
         with pytest.raises(RainException) as refused:
             attempt()
         contains(refused.value, "closed")

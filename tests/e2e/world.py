@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,22 +155,74 @@ def _difference(these: list[str], those: list[str]) -> list[str]:
     return different
 
 
+NOBODY = 65534
+# As another user, who may still read what lies in root's home: the interpreter, for instance.
+AS_NOBODY = [
+    *("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups"),
+    *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),
+]
+
+
+def need(*command: str) -> None:
+    """Skip the test unless this command works here."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed (util-linux)")
+    trial = subprocess.run([*command, "true"], capture_output=True, text=True)
+    if trial.returncode != 0:
+        pytest.skip(f"{' '.join(command)} does not work here: {trial.stderr.strip()}")
+
+
+PROLOGUE = """
+import json, os, signal, sys, threading, time
+sys.path.insert(0, {here!r})
+from tasks import call, works
+from rain.client import *
+def say(*words):
+    print(*words, flush=True)
+def hear():
+    return sys.stdin.readline().strip()
+executors = json.loads(sys.argv.pop(1))
+"""
+
+
 @contextlib.contextmanager
-def script(program: str, *arguments: object, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """A Python program of its own; killed at the end if it still runs."""
+def program(
+    text: str, executors: dict[str, Any], *arguments: object, wrap: Sequence[str] = (), **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """A Python program with the names of PROLOGUE; killed at the end if it still runs."""
+    text = PROLOGUE.format(here=str(Path(__file__).parent)) + textwrap.dedent(text)
+    words = [json.dumps(executors, default=str), *map(str, arguments)]
     process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [*wrap, sys.executable, "-c", text, *words],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
         text=True,
-        **options,  # type: ignore[call-overload]
+        **options,
     )
-    try:
-        with process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGKILL)
-    finally:
-        process.wait()
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line that the program says."""
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert said, f"the program ended with {process.wait()} instead of saying something"
+    return said.strip()
+
+
+def tell(process: subprocess.Popen[str], text: str = "") -> None:
+    assert process.stdin is not None
+    process.stdin.write(text + "\n")
+    process.stdin.flush()
+
+
+def outcome(process: subprocess.Popen[str]) -> str:
+    """All that the program says until its end, which must be a good one."""
+    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, said
+    return said.strip()
