@@ -57,13 +57,17 @@ def processes_of(*marks: str) -> dict[int, str]:
 
 def launchers_of(run_directory: str) -> tuple[int, int]:
     """The halves of the launcher that has this run directory: outer, inner."""
-    found = [
-        pid
-        for pid, command in processes_of(run_directory).items()
-        if command.startswith("rain-launcher")
-    ]
-    (inner,) = (pid for pid in found if parent_of(pid) in found)
-    (outer,) = (pid for pid in found if pid != inner)
+
+    def halves() -> list[int]:
+        return [
+            pid
+            for pid, command in processes_of(run_directory).items()
+            if command.startswith("rain-launcher")
+        ]
+
+    wait_until(lambda: len(halves()) == 2, "both halves of the launcher")
+    (inner,) = (pid for pid in halves() if parent_of(pid) in halves())
+    (outer,) = (pid for pid in halves() if pid != inner)
     return outer, inner
 
 
