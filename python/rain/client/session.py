@@ -188,10 +188,12 @@ class Session(_core.SessionBase):
         elif not obj._kept:
             raise RainException(f"Can't fetch object {obj!r} without keep flag.")
         problem = _core.wait((obj,))
-        if problem is not None:
-            self._raise_failure_of(problem)
-        data = _core.view(obj)
+        data = _core.view(obj) if problem is None else None
         if data is None:
+            if problem is None:  # the session may have failed since
+                problem = _core.first_problem((obj,))
+            if problem is not None:
+                self._raise_failure_of(problem)
             raise RainException(f"{obj!r} has no data: it was unkept, or its session is closed")
         raw_info = obj._result() or (None, "", "", "", {})
         return DataInstance(data, (obj.id, obj.label, obj._declared_type, obj._user()), raw_info)
