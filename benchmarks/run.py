@@ -215,8 +215,10 @@ def main() -> int:
         "python": platform.python_version(),
         "processor": cpu_model(),
     }
-    print(f"{machine['processor']}, {cpus} CPUs, Linux {machine['kernel']}, "
-          f"Python {machine['python']}, {rounds} rounds, medians")
+    print(
+        f"{machine['processor']}, {cpus} CPUs, Linux {machine['kernel']}, "
+        f"Python {machine['python']}, {rounds} rounds, medians"
+    )
     result = {"machine": machine, "rounds": rounds, "command": " ".join(sys.argv), "cases": {}}
     for name, title, peer, _, _, ratio in cases:
         ours, theirs = (statistics.median(values) for values in figures[name])

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import MARK, Census, wait_until
-
 from rain.client import Client, Session
+from world import MARK, Census, wait_until
 
 HERE = Path(__file__).resolve().parent
 CONFORMANCE = HERE.parent / "conformance"

@@ -273,9 +273,7 @@ TRICKS = {
     "offset_behind_region": lambda: blob_at(0, 1 << 40, 64),
     "size_behind_region": lambda: blob_at(0, 0, 1 << 40),
     "offset_and_size_overflow": lambda: blob_at(0, (1 << 63) - 128, (1 << 63) - 1),
-    "released_what_it_never_held": lambda: message_of_cbor2(
-        "released", {"blobs": [[1, 0, 64]]}
-    ),
+    "released_what_it_never_held": lambda: message_of_cbor2("released", {"blobs": [[1, 0, 64]]}),
     "returned_what_it_never_had": lambda: message_of_cbor2("lease_returned", {"regions": [4711]}),
 }
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rain.client import Client, ExecutorFailed, Session, TaskException, TaskState
 from tasks import call, contains, works
 from world import wait_until
-
-from rain.client import Client, ExecutorFailed, Session, TaskException, TaskState
 
 Scripted = Callable[..., dict[str, Any]]
 
@@ -37,7 +36,10 @@ AT_START: dict[str, tuple[str, ...]] = {
     ),
     "registers_twice": ("registered twice",),
     "first_says_something_else": ("Not registered by first message",),
-    "starts_with_random_bytes": ("Not registered by first message", "found a negative integer (at byte 0)"),
+    "starts_with_random_bytes": (
+        "Not registered by first message",
+        "found a negative integer (at byte 0)",
+    ),
     "starts_with_oversize_frame": ("a frame of 134217729 bytes", "134217728"),
     "starts_with_empty_frame": ("a frame of length 0",),
 }
@@ -198,4 +200,6 @@ def test_failed_dependencies_name_their_ancestor(start: Callable[..., Session]) 
         last.wait()
     assert caught.value.origin_id == bad.id
     assert last.state is TaskState.aborted
-    contains(caught.value, "was aborted", f"task {bad.id}, which it depends on, failed: ", "exit code: 7")
+    contains(
+        caught.value, "was aborted", f"task {bad.id}, which it depends on, failed: ", "exit code: 7"
+    )

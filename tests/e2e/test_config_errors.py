@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tasks import call, contains
-
 from rain.client import Client, ConfigError, UsageError
+from tasks import call, contains
 
 PROGRAM = sys.executable
 
@@ -33,9 +32,7 @@ def toml(tmp_path: Path) -> Any:
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.toml"
-    contains(
-        refusal(config=path), f"{path}: No such file", "Client(config=...) needs a TOML file"
-    )
+    contains(refusal(config=path), f"{path}: No such file", "Client(config=...) needs a TOML file")
 
 
 def test_directory_as_file_is_named(tmp_path: Path) -> None:
@@ -60,7 +57,7 @@ def test_file_that_is_not_toml_is_named_with_an_example(toml: Any, content: str)
         ("[executors.a]\ncommand=3", ["executors.a.command must be a str or a list of str, not 3"]),
         ("[executors.a]\ncommand=['x', 3]", ["executors.a.command must be a str or a list"]),
         ("[executors.a]\ncommand=''", ["executors.a.command is empty"]),
-        ("[executors.a]\ncommand=\"'x\"", ["executors.a.command: No closing quotation"]),
+        ('[executors.a]\ncommand="\'x"', ["executors.a.command: No closing quotation"]),
         ("[executors.a]\ncommand='{P}'\nenv=1", ["executors.a.env must be a table of str"]),
         ("[executors.a]\ncommand='{P}'\nenv.X=1", ["executors.a.env.X must be a str, not 1"]),
         ("[executors.a]\ncommand='{P}'\nstart_seconds=-1", ["executors.a.start_seconds", "not -1"]),

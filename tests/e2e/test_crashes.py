@@ -8,9 +8,6 @@ import signal
 from typing import Any
 
 import pytest
-from tasks import call, contains, works
-from world import exists, pauses, wait_until
-
 from rain.client import (
     Client,
     ExecutorFailed,
@@ -19,6 +16,8 @@ from rain.client import (
     TaskException,
     TaskState,
 )
+from tasks import call, contains, works
+from world import exists, pauses, wait_until
 
 C, PY = "cpptester", "pytester"
 
@@ -34,7 +33,9 @@ FAILURES: list[tuple[str, str, dict[str, Any], tuple[str, ...]]] = [
     (C, "wrong_outputs", {"produce": 2}, ("Task produced 2 outputs, but expected 1",)),
     (C, "wrong_outputs", {"produce": 0}, ("Task produced 0 outputs, but expected 1",)),
     (C, "no_such", {}, (
-        "Method 'cpptester/no_such' not found in executor 'cpptester'; it has: ", "hello, ", "split",
+        "Method 'cpptester/no_such' not found in executor 'cpptester'; it has: ",
+        "hello, ",
+        "split",
     )),
     (PY, "throw_std", {}, (
         "Traceback (most recent call last):", "pytester.py", "in throw_std",
@@ -168,9 +169,7 @@ def test_with_on_error_fail_a_dead_executor_cancels_the_rest_and_names_itself(
     works(tester, client.new_session())
 
 
-def test_with_on_error_continue_dependants_name_the_ancestor(
-    session: Session, tester: str
-) -> None:
+def test_with_on_error_continue_dependants_name_the_ancestor(session: Session, tester: str) -> None:
     bad = call(f"{tester}/throw_std")
     last = call(f"{tester}/hello", call(f"{tester}/hello", bad))
     beside = call(f"{tester}/hello", b"beside")

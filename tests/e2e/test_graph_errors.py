@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tasks import call, contains, works
-
 from rain.client import (
     Client,
     DataObject,
@@ -23,6 +21,7 @@ from rain.client import (
     UsageError,
     blob,
 )
+from tasks import call, contains, works
 
 # ---- Task types --------------------------------------------------------------------------------
 

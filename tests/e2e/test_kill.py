@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rain.client import Client, LauncherLost, RainException, TaskState
 from tasks import call, contains, works
 from world import exists, launchers_of, line, pauses, processes_of, program, wait_until
-
-from rain.client import Client, LauncherLost, RainException, TaskState
 
 # Children and grandchildren that leave: another session, another parent, deaf to everything soft.
 FAMILY = """
@@ -129,9 +128,7 @@ def test_killed_client_or_launcher_leaves_nothing(which: str, victim: Any, mark:
     check_nothing_is_left(pids, directory, mark, which)
 
 
-def test_client_that_ends_without_close_leaves_nothing(
-    commands: dict[str, Any], mark: str
-) -> None:
+def test_client_that_ends_without_close_leaves_nothing(commands: dict[str, Any], mark: str) -> None:
     for how in ("os._exit(3)", "sys.exit(3)", "raise SystemExit(3)", "os.abort()"):
         text = CLIENT.partition("        while True")[0] + f"        {how}\n"
         with program(text, commands, ABANDON.format(text=FAMILY)) as process:
@@ -143,7 +140,9 @@ def test_client_that_ends_without_close_leaves_nothing(
 def test_client_that_becomes_another_program_leaves_nothing(
     commands: dict[str, Any], mark: str
 ) -> None:
-    text = CLIENT.partition("        while True")[0] + "        os.execvp('sleep', ['sleep', '600'])"
+    text = (
+        CLIENT.partition("        while True")[0] + "        os.execvp('sleep', ['sleep', '600'])"
+    )
     with program(text, commands, ABANDON.format(text=FAMILY)) as process:
         directory = Path(line(process))
         check_nothing_is_left([], directory, mark, "exec")
@@ -155,7 +154,7 @@ def test_dead_launcher_fails_running_tasks_and_the_next_client_works(
     make_client: Callable[..., Client], half: str
 ) -> None:
     client = make_client()
-    pids = dict(zip(("outer", "inner"), launchers_of(client.info()["run_directory"])))
+    pids = dict(zip(("outer", "inner"), launchers_of(client.info()["run_directory"]), strict=True))
     with client.new_session(on_error="continue") as session:
         works("cpptester", session)
         running = call("cpptester/spin")

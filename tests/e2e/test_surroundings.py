@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rain.client import Client, RainWarning
 from tasks import call, contains
 from world import AS_NOBODY, NOBODY, need, outcome, program, wait_until
-
-from rain.client import Client, RainWarning
 
 WORK = """
     with Client(executors=executors, cpus=2) as client:
@@ -39,7 +38,9 @@ WORK = WORK.replace("new_session()", "new_session(on_error='continue')")
 def test_client_may_be_pid_1(commands: dict[str, Any]) -> None:
     wrap = ["unshare", "--pid", "--fork", "--mount-proc"]
     need(*wrap)
-    text = WORK + """
+    text = (
+        WORK
+        + """
     left = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
     try:
         say("child", os.waitpid(-1, os.WNOHANG))
@@ -47,6 +48,7 @@ def test_client_may_be_pid_1(commands: dict[str, Any]) -> None:
         pass
     say(os.getpid(), left)
 """
+    )
     with program(text, commands, wrap=wrap) as process:
         assert outcome(process) == "1 []"
 
@@ -63,7 +65,8 @@ def test_client_need_not_be_root(commands: dict[str, Any], place: Path) -> None:
 
 
 def test_sigchld_handler_and_os_wait_see_nothing_of_ours(commands: dict[str, Any]) -> None:
-    text = """
+    text = (
+        """
     seen = []
     signal.signal(signal.SIGCHLD, lambda *_: seen.append("SIGCHLD"))
     ended = []
@@ -76,7 +79,9 @@ def test_sigchld_handler_and_os_wait_see_nothing_of_ours(commands: dict[str, Any
     own = os.posix_spawn("/bin/sleep", ["sleep", "1000"], os.environ)
     waiter = threading.Thread(target=wait_for_children)
     waiter.start()
-    """ + WORK + """
+    """
+        + WORK
+        + """
     assert not seen, seen
     os.kill(own, signal.SIGKILL)
     waiter.join()
@@ -84,6 +89,7 @@ def test_sigchld_handler_and_os_wait_see_nothing_of_ours(commands: dict[str, Any
     assert set(seen) == {"SIGCHLD"}, seen
     say("fine")
     """
+    )
     with program(text, commands) as process:
         assert outcome(process) == "fine"
 

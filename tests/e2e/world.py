@@ -191,7 +191,11 @@ executors = json.loads(sys.argv.pop(1))
 
 @contextlib.contextmanager
 def program(
-    text: str, executors: dict[str, Any], *arguments: object, wrap: Sequence[str] = (), **options: Any
+    text: str,
+    executors: dict[str, Any],
+    *arguments: object,
+    wrap: Sequence[str] = (),
+    **options: Any,
 ) -> Iterator[subprocess.Popen[str]]:
     """A Python program with the names of PROLOGUE; killed at the end if it still runs."""
     text = PROLOGUE.format(here=str(Path(__file__).parent)) + textwrap.dedent(text)

@@ -77,7 +77,7 @@ def encode_value(value: Any, content_type: str | None) -> bytes:
 
         return pickle.dumps(value)
     if content_type == "cloudpickle":
-        import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+        import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
         return bytes(cloudpickle.dumps(value))
     if content_type == "json":
