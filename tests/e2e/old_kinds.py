@@ -103,7 +103,9 @@ def old_python() -> OldPython:
     """In an environment of its own, in build/old-python, made once."""
     interpreter = _find_python()
     if interpreter is None:
-        pytest.skip(f"there is no Python {PYTHON}, which rain-python 0.4.0 needs: RAIN_OLD_PYTHON=…")
+        pytest.skip(
+            f"there is no Python {PYTHON}, which rain-python 0.4.0 needs: RAIN_OLD_PYTHON=…"
+        )
     requirements = OLD / "python" / "requirements.txt"
     folder, wanted = BUILD / "old-python", requirements.read_text()
     python, stamp = folder / "bin" / "python", folder / "installed"
