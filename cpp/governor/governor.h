@@ -39,8 +39,8 @@ class UsageError : public tasklib::base::Error {
 /// Starts executors when tasks need them, runs the tasks it is given, owns the blob store.
 ///
 /// Thread-safe: every public method may be called from any thread, none needs the GIL, and no
-/// user code runs inside. Whoever waits drives the loop (loop_token.h). All descriptors, processes
-/// and files are gone after close().
+/// user code runs inside. Whoever waits drives the loop (loop_token.h). All processes and files
+/// are gone after close(), the last descriptors with the object.
 class Governor {
  public:
   enum class Wait { done, timed_out, interrupted };
