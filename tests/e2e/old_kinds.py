@@ -85,18 +85,37 @@ def fetch(task: Task) -> bytes:
 
 
 def old_rust() -> Old:
-    """Built once, in build/old-rust; Cargo.lock says what of."""
+    """Built once, in build/old-rust; versions.lock says what of."""
     if shutil.which("cargo") is None:
         pytest.skip("there is no cargo (Rust) to build an executor with rain_task 0.4.0")
     if shutil.which("capnp") is None:  # asked for by the build of rain_core, on which it depends
         lacks("there is no capnp, which building rain_task 0.4.0 needs: apt-get install capnproto")
     if not _links("sqlite3"):
         lacks("building rain_task 0.4.0 needs libsqlite3: apt-get install libsqlite3-dev")
-    manifest = ["--locked", "--manifest-path", OLD / "rust" / "Cargo.toml"]
+    crate = _locked_crate()
+    manifest = ["--locked", "--manifest-path", crate / "Cargo.toml"]
     if _fails("cargo", "fetch", "--offline", *manifest):
         _get("the crates of rain_task 0.4.0", "cargo", "fetch", *manifest)
     run("cargo", "build", "--offline", "--target-dir", BUILD / "old-rust", *manifest)
     return Old("rust", "oldrust", [BUILD / "old-rust" / "debug" / "old-executor"])
+
+
+def _locked_crate() -> Path:
+    """A copy of the crate with a lock file: versions.lock, with the registry of this cargo."""
+    crate, versions = BUILD / "old-rust" / "crate", OLD / "rust" / "versions.lock"
+    lock, stamp = crate / "Cargo.lock", crate / "versions.lock"
+    if not stamp.exists() or stamp.read_text() != versions.read_text():
+        shutil.copytree(OLD / "rust", crate, dirs_exist_ok=True)
+        stamp.unlink()
+        lock.unlink(missing_ok=True)
+        manifest = ["--manifest-path", crate / "Cargo.toml"]
+        _get("the index of crates", "cargo", "generate-lockfile", *manifest)
+        registry = next(line for line in lock.read_text().splitlines() if "source = " in line)
+        lock.write_text(versions.read_text().replace('source = "the registry"', registry))
+        shutil.copy(versions, stamp)
+    else:
+        shutil.copytree(OLD / "rust" / "src", crate / "src", dirs_exist_ok=True)
+    return crate
 
 
 def old_python() -> OldPython:
