@@ -51,6 +51,7 @@ CLIENT = """
     say(*("on" if name in going_on else name for name in names))
     other.submit()
     say(foreign.output.fetch().get_bytes().decode())
+    say("on" if beside.state.name in going_on else beside.state.name)
     session.cancel()
     with session.bind_only():
         for tester in ("cpptester", "pytester"):
@@ -82,6 +83,7 @@ def check(process: subprocess.Popen[str], how: str, on_error: str, interrupt: An
     assert states == STATES[how].split()
     assert dependant in ("cancelled", "aborted" if on_error == "continue" else "cancelled")
     assert line(process) == "Hello slept!"
+    assert line(process) == states[2], "the signal reached an executor"
     assert outcome(process) == ""
 
 
