@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/errors.h"
@@ -16,7 +15,6 @@
 #include "epoll.h"
 #include "launcher/remove_tree.h"
 #include "process/death_report.h"
-#include "process/log_tail.h"
 #include "process/run_directory.h"
 
 namespace rain {
