@@ -213,7 +213,7 @@ def _program(file: str, place: str, program: str, base: str) -> str:
     if "/" not in program:
         for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
             path = os.path.join(os.path.abspath(folder or os.curdir), program)
-            if os.path.isfile(path) and os.access(path, os.X_OK):
+            if os.path.isfile(path) and _executable(path):
                 return path
         beside = os.path.join(base, program)
         hint = f"; write './{program}' for {beside}" if os.path.exists(beside) else ""
@@ -225,9 +225,14 @@ def _program(file: str, place: str, program: str, base: str) -> str:
         )
     if not os.path.isfile(path):
         raise ConfigError(f"{file}: {place}: {path} is not a file that can be run")
-    if not os.access(path, os.X_OK):
+    if not _executable(path):
         raise ConfigError(f"{file}: {place}: {path} is not executable; chmod +x {path}")
     return path
+
+
+def _executable(path: str) -> bool:
+    """Whether execve would take it: that counts effective ids and capabilities."""
+    return os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _argument(file: str, place: str, word: str, base: str, script: bool) -> str:
