@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-NAMES = ("hello", "terrain")
+NAMES = ("hello", "terrain", "wordcount")
 
 # What pip brought beside this interpreter comes first: cmake, ninja.
 ENVIRONMENT = os.environ | {
@@ -81,6 +82,15 @@ def test_terrain_leaves_a_picture_and_a_table(built: dict[str, Path], tmp_path: 
         sizes[row[0]] += int(row[4].replace(",", ""))
     assert sizes["terrain/slope"] == sizes["terrain/hillshade"] == grid_bytes
     assert sizes["paint/assemble"] == 2 * grid_bytes
+
+
+def test_wordcount_equals_a_counter(built: dict[str, Path]) -> None:
+    output = run_example("wordcount", built["wordcount"])
+    ranks = [line.split() for line in output.splitlines() if re.match(r" *\d+\. ", line)]
+    counts = [int(row[-1].replace(",", "")) for row in ranks]
+    assert len(ranks) == 20
+    assert counts == sorted(counts, reverse=True)
+    assert "self" in [row[1] for row in ranks]
 
 
 @pytest.mark.parametrize("name", NAMES)
