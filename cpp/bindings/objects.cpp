@@ -20,6 +20,7 @@ using graph::ObjectState;
 using graph::TaskRecord;
 using graph::TaskRef;
 using graph::TaskState;
+using tasklib::wire::DataType;
 
 // The types, and what Python registers with them; all live as long as the process.
 PyTypeObject* task_base = nullptr;
@@ -235,6 +236,16 @@ std::string text_or_empty(PyObject* text, const char* what) {
   return std::string(data, static_cast<std::size_t>(size));
 }
 
+/// Gives a new record an annex if there is anything to say.
+void describe(ObjectRecord& record, std::string label, std::string content_type,
+              DataType data_type) {
+  if (label.empty() && content_type.empty() && data_type == DataType::blob) return;
+  ObjectAnnex& annex = annex_for(&record);
+  annex.label = std::move(label);
+  annex.content_type = std::move(content_type);
+  annex.data_type = data_type;
+}
+
 PyObject* text_or_none(const std::string& text) {
   if (text.empty()) Py_RETURN_NONE;
   return PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
@@ -268,23 +279,29 @@ std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source
   return room.data;
 }
 
-/// DataObject._create(session, label, content_type, data): gives the handle its record. `data` is
-/// a bytes-like object, or None: a task will produce it.
+/// "blob" or "dir", as Rain writes them.
+DataType data_type_of(PyObject* name) {
+  const std::string text = text_or_empty(name, "data_type");
+  if (text == "blob") return DataType::blob;
+  if (text == "dir") return DataType::directory;
+  throw py::value_error("data_type must be \"blob\" or \"dir\", not " +
+                        std::string(py::repr(name)));
+}
+
+/// DataObject._create(session, label, content_type, data, data_type): gives the handle its record.
+/// `data` is a bytes-like object, or None: a task will produce it.
 PyObject* object_create(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   return guarded([&]() -> PyObject* {
-    if (count != 4) throw py::type_error("_create needs 4 arguments");
+    if (count != 5) throw py::type_error("_create needs 5 arguments");
     auto* handle = reinterpret_cast<ObjectHandle*>(self);
     if (handle->record) raise("RainException", "DataObject.__init__ was called twice");
     SessionCore* session = usable_core(args[0]);
     const ObjectRef record(new ObjectRecord);
     std::string label = text_or_empty(args[1], "label");
     std::string content_type = text_or_empty(args[2], "content_type");
+    const DataType data_type = data_type_of(args[4]);
     if (args[3] != Py_None) record->data = upload(session, args[3]);
-    if (!label.empty() || !content_type.empty()) {
-      ObjectAnnex& annex = annex_for(record.get());
-      annex.label = std::move(label);
-      annex.content_type = std::move(content_type);
-    }
+    describe(*record, std::move(label), std::move(content_type), data_type);
     record->session = session->record.get();
     record->id = {session->record->id, session->next_id++};
     session->draft_objects.push_back(record);
@@ -332,6 +349,13 @@ PyObject* object_declared_type(PyObject* self, void*) {
     const ObjectAnnex* annex = annex_of(*handle->record);
     if (!annex) Py_RETURN_NONE;
     return text_or_none(annex->content_type);
+  });
+}
+
+PyObject* object_is_directory(PyObject* self, void*) {
+  return with_object(self, [](ObjectHandle* handle) {
+    const ObjectAnnex* annex = annex_of(*handle->record);
+    return PyBool_FromLong(annex && annex->data_type == DataType::directory);
   });
 }
 
@@ -420,6 +444,7 @@ PyGetSetDef object_getset[] = {
     {"session", object_session, nullptr, "The Session that the object belongs to.", nullptr},
     {"label", object_label, nullptr, "The object's label, or None.", nullptr},
     {"_declared_type", object_declared_type, nullptr, nullptr, nullptr},
+    {"_is_directory", object_is_directory, nullptr, nullptr, nullptr},
     {"_has_producer", object_has_producer, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
@@ -579,20 +604,18 @@ Py_ssize_t plain_outputs(PyObject* outputs) {
 }
 
 void add_output(TaskRecord& task, SessionCore* session, std::string label = {},
-                std::string content_type = {}) {
+                std::string content_type = {}, DataType data_type = DataType::blob) {
   auto* output = new ObjectRecord;
   task.outputs.emplace_back(output);
   output->session = task.session;
   output->producer = &task;
   output->id = {session->record->id, session->next_id++};
-  if (label.empty() && content_type.empty()) return;
-  ObjectAnnex& annex = annex_for(output);
-  annex.label = std::move(label);
-  annex.content_type = std::move(content_type);
+  describe(*output, std::move(label), std::move(content_type), data_type);
 }
 
 /// What the Python hook made of unusual inputs and outputs:
-/// (list of DataObjects, list of labels or None, list of DataObjects and (label, type) pairs).
+/// (list of DataObjects, list of labels or None, list of DataObjects and of outputs to make:
+/// (label, content type, is it a directory)).
 struct Normalised {
   py::object kept;
   PyObject *inputs, *labels, *outputs;  // borrowed from `kept`
@@ -672,9 +695,10 @@ void add_described_outputs(TaskHandle* handle, const TaskRef& task, SessionCore*
     if (is_data_object(item.ptr())) {
       task->outputs.emplace_back(reinterpret_cast<ObjectHandle*>(item.ptr())->record);
     } else {
-      const auto pair = py::reinterpret_borrow<py::tuple>(item);
-      add_output(*task, session, text_or_empty(pair[0].ptr(), "the label of an output"),
-                 text_or_empty(pair[1].ptr(), "the content type of an output"));
+      const auto output = py::reinterpret_borrow<py::tuple>(item);
+      add_output(*task, session, text_or_empty(output[0].ptr(), "the label of an output"),
+                 text_or_empty(output[1].ptr(), "the content type of an output"),
+                 output[2].ptr() == Py_True ? DataType::directory : DataType::blob);
     }
   }
   if (existing.empty()) return;

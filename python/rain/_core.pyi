@@ -11,7 +11,7 @@ from rain.tasklib.datainstance import DataInstance as TaskDataInstance
 
 _Item: TypeAlias = Task | DataObject
 _IdPair: TypeAlias = tuple[int, int]
-_Described: TypeAlias = list[DataObject | tuple[str | None, str | None]]
+_Described: TypeAlias = list[DataObject | tuple[str | None, str | None, bool]]
 # size, content type, error, debug, user attributes
 ObjectResultTuple: TypeAlias = tuple[int | None, str, str, str, dict[str, Any]]
 # error, debug, governor, start time, duration in seconds, user attributes
@@ -93,8 +93,16 @@ class DataObjectBase:
     def _kept(self) -> bool: ...
     @property
     def _declared_type(self) -> str | None: ...
+    @property
+    def _is_directory(self) -> bool: ...
     def _create(
-        self, session: Session | None, label: str | None, content_type: str | None, data: Any, /
+        self,
+        session: Session | None,
+        label: str | None,
+        content_type: str | None,
+        data: Any,
+        data_type: str,
+        /,
     ) -> None: ...
     def _set_kept(self, flag: bool, /) -> None: ...
     def _user(self) -> dict[str, Any]: ...

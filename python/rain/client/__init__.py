@@ -17,8 +17,8 @@ from rain.client.task import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rain.client.input import Input, InputBase
-    from rain.client.output import Output, OutputBase
+    from rain.client.input import Input, InputBase, InputDir
+    from rain.client.output import Output, OutputBase, OutputDir
     from rain.client.states import DataObjectState, TaskState
     from rain.common.data_instance import DataInstance
     from rain.common.errors import (
@@ -51,11 +51,13 @@ __all__ = [
     "ExecutorFailed",
     "Input",
     "InputBase",
+    "InputDir",
     "InvalidGraph",
     "LabeledList",
     "LauncherLost",
     "Output",
     "OutputBase",
+    "OutputDir",
     "ProtocolError",
     "RainException",
     "RainWarning",
@@ -81,9 +83,11 @@ _MODULES = {
     "DataObjectState": "rain.client.states",
     "Input": "rain.client.input",
     "InputBase": "rain.client.input",
+    "InputDir": "rain.client.input",
     "LabeledList": "rain.common.labeled_list",
     "Output": "rain.client.output",
     "OutputBase": "rain.client.output",
+    "OutputDir": "rain.client.output",
     "TaskState": "rain.client.states",
 }
 

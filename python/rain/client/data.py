@@ -21,7 +21,7 @@ _DRAFT = 0  # of the compiled module's object states
 
 
 class DataObject(_core.DataObjectBase):
-    """An immutable blob: a constant (see `blob`) or the output of a task.
+    """An immutable blob or directory: a constant (see `blob`) or the output of a task.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class DataObject(_core.DataObjectBase):
     session : Session, optional
         Default: the active one.
     data_type : DataType, optional
-        Only blobs exist so far.
+        DataType.BLOB, unless given; or DataType.DIRECTORY.
     content_type : str, optional
 
     A data object that was submitted with the keep flag stays until ``unkeep()``, the end of its
@@ -43,13 +43,12 @@ class DataObject(_core.DataObjectBase):
         data_type: DataType | None = None,
         content_type: str | None = None,
     ) -> None:
-        if data_type is not None and getattr(data_type, "value", data_type) != "blob":
-            raise RainException(f"data type {data_type!r} is not supported: only blobs are")
         if content_type is not None:
             from rain.common.content_type import check_content_type
 
             check_content_type(content_type)
-        self._create(session, label, content_type, None)
+        kind: Any = "blob" if data_type is None else getattr(data_type, "value", data_type)
+        self._create(session, label, content_type, None, kind)
 
     @property
     def id(self) -> ID:
@@ -65,6 +64,12 @@ class DataObject(_core.DataObjectBase):
         return OBJECT_STATES[self._state]
 
     @property
+    def data_type(self) -> DataType:
+        from rain.common.data_type import DataType
+
+        return DataType.DIRECTORY if self._is_directory else DataType.BLOB
+
+    @property
     def spec(self) -> ObjectSpec:
         """What the client says of the object. May be changed until submit."""
         cache = self._cache
@@ -75,6 +80,7 @@ class DataObject(_core.DataObjectBase):
                 id=self.id,
                 label=self.label or "",
                 content_type=self._declared_type or "",
+                data_type=self.data_type,
                 user=self._user(),
             )
             if self._state == _DRAFT:
@@ -135,7 +141,13 @@ class DataObject(_core.DataObjectBase):
 
     def expect_dir(self) -> None:
         """Raise TypeError unless the object is a directory."""
-        raise TypeError("Directory expected.")
+        if not self._is_directory:
+            raise TypeError("Directory expected.")
+
+    def expect_blob(self) -> None:
+        """Raise TypeError unless the object is a blob."""
+        if self._is_directory:
+            raise TypeError("Blob expected.")
 
     def __repr__(self) -> str:
         try:
@@ -154,8 +166,10 @@ def blob(
     label: str | None = "const",
     content_type: str | None = None,
     encode: str | None = None,
+    *,
+    session: Session | None = None,
 ) -> DataObject:
-    """Make a constant data object in the active session.
+    """Make a constant data object.
 
     Parameters
     ----------
@@ -167,6 +181,8 @@ def blob(
         What the bytes are; only with bytes-like values.
     encode : str, optional
         Content type to encode `value` into.
+    session : Session, optional
+        Default: the active one.
 
     Raises
     ------
@@ -186,7 +202,7 @@ def blob(
         value = encode_value(value, content_type)
     obj = DataObject.__new__(DataObject)
     try:
-        obj._create(None, label, content_type, value)
+        obj._create(session, label, content_type, value, "blob")
     except TypeError as error:
         try:
             memoryview(value)
@@ -199,9 +215,11 @@ def blob(
     return obj
 
 
-def pickled(val: Any, label: str | None = "pickle") -> DataObject:
+def pickled(
+    val: Any, label: str | None = "pickle", *, session: Session | None = None
+) -> DataObject:
     """Make a constant data object of any value that pickle can take."""
-    return blob(val, label, encode="pickle")
+    return blob(val, label, encode="pickle", session=session)
 
 
 def to_dataobj(obj: Any) -> DataObject:

@@ -7,13 +7,14 @@ from rain.common.content_type import check_content_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, ClassVar
 
     from rain.client.data import DataObject
+    from rain.common.data_type import DataType
 
 
 class InputBase:
-    """Common part of inputs.
+    """Common part of inputs: see Input and InputDir.
 
     Parameters
     ----------
@@ -25,6 +26,8 @@ class InputBase:
     content_type : str, optional
     write : bool
     """
+
+    is_directory: ClassVar[bool]
 
     def __init__(
         self,
@@ -41,9 +44,21 @@ class InputBase:
         self.label = label
         self.path: str = path or label or f"input_{id(self)}"
         self.dataobj: DataObject | None = None if dataobj is None else to_dataobj(dataobj)
+        if self.dataobj is not None and self.dataobj._is_directory != self.is_directory:
+            raise TypeError(
+                f"Input exects data type {self.data_type}, "
+                f"but provided data object has type {self.dataobj.data_type}: use "
+                + ("Input" if self.is_directory else "InputDir")
+            )
         self.load = load
         self.content_type = content_type
         self.write = write
+
+    @property
+    def data_type(self) -> DataType:
+        from rain.common.data_type import DataType
+
+        return DataType.DIRECTORY if self.is_directory else DataType.BLOB
 
     def __repr__(self) -> str:
         parts = [repr(self.label)]
@@ -57,3 +72,11 @@ class InputBase:
 
 class Input(InputBase):
     """An input that is a blob."""
+
+    is_directory = False
+
+
+class InputDir(InputBase):
+    """An input that is a directory."""
+
+    is_directory = True

@@ -7,14 +7,15 @@ from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, ClassVar
 
     from rain.client.data import DataObject
     from rain.client.session import Session
+    from rain.common.data_type import DataType
 
 
 class OutputBase:
-    """Common part of outputs.
+    """Common part of outputs: see Output and OutputDir.
 
     Parameters
     ----------
@@ -28,6 +29,8 @@ class OutputBase:
         Content type into which the executor encodes the value.
     path : str, optional
     """
+
+    is_directory: ClassVar[bool]
 
     def __init__(
         self,
@@ -57,6 +60,12 @@ class OutputBase:
         self.path = path
 
     @property
+    def data_type(self) -> DataType:
+        from rain.common.data_type import DataType
+
+        return DataType.DIRECTORY if self.is_directory else DataType.BLOB
+
+    @property
     def object_content_type(self) -> str | None:
         """The content type that the data object gets."""
         return self.encode or self.content_type
@@ -65,14 +74,35 @@ class OutputBase:
         """Make the data object, in `session` or the active one."""
         from rain.client.data import DataObject
 
-        return DataObject(self.label, session, content_type=self.object_content_type)
+        return DataObject(self.label, session, self.data_type, self.object_content_type)
+
+    def merge_with_prototype(self, proto: OutputBase) -> OutputBase:
+        """Return this output with what it leaves open taken from `proto`.
+
+        Raises
+        ------
+        RainException
+            The content types are incompatible.
+        """
+        from rain.common.content_type import merge_content_types
+
+        return type(self)(
+            self.label if self.label is not None else proto.label,
+            size_hint=self.size_hint if self.size_hint is not None else proto.size_hint,
+            content_type=merge_content_types(proto.content_type, self.content_type),
+            encode=merge_content_types(proto.encode, self.encode),
+            path=self.path if self.path is not None else proto.path,
+        )
 
     def expect_dir(self) -> None:
         """Raise TypeError unless this is a directory."""
-        raise TypeError("Directory expected.")
+        if not self.is_directory:
+            raise TypeError("Directory expected.")
 
     def expect_blob(self) -> None:
         """Raise TypeError unless this is a blob."""
+        if self.is_directory:
+            raise TypeError("Blob expected.")
 
     def __repr__(self) -> str:
         parts = [repr(self.label)]
@@ -87,17 +117,13 @@ class OutputBase:
 class Output(OutputBase):
     """An output that is a blob."""
 
-    def merge_with_prototype(self, proto: OutputBase) -> Output:
-        """Return this output with what it leaves open taken from `proto`."""
-        from rain.common.content_type import merge_content_types
+    is_directory = False
 
-        return Output(
-            self.label if self.label is not None else proto.label,
-            size_hint=self.size_hint if self.size_hint is not None else proto.size_hint,
-            content_type=merge_content_types(proto.content_type, self.content_type),
-            encode=merge_content_types(proto.encode, self.encode),
-            path=self.path if self.path is not None else proto.path,
-        )
+
+class OutputDir(OutputBase):
+    """An output that is a directory."""
+
+    is_directory = True
 
 
 def to_output(obj: Any) -> OutputBase:

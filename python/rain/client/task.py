@@ -8,7 +8,7 @@ from rain.common.errors import RainException
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, TypeAlias
 
     from rain.client.data import DataObject
     from rain.client.states import TaskState
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rain.common.data_instance import DataInstance
     from rain.common.ids import ID
     from rain.common.labeled_list import LabeledList
+
+    _Described: TypeAlias = DataObject | tuple[str | None, str | None, bool]
 
 _DRAFT = 0  # of the compiled module's task states
 
@@ -184,12 +186,12 @@ def normalise(
 ) -> tuple[
     list[DataObject],
     list[str | None] | None,
-    list[DataObject | tuple[str | None, str | None]],
+    list[_Described],
 ]:
     """Return what Task's unusual arguments mean; the compiled module takes the usual ones itself.
 
     Input objects, their labels (None: no input has one), and for each output an existing object
-    or (label, content type).
+    or (label, content type, is it a directory).
     """
     from rain.common.labeled_list import LabeledList
 
@@ -222,24 +224,24 @@ def _input_pairs(inputs: Any) -> list[tuple[str | None, DataObject]]:
     return pairs
 
 
-def _describe_outputs(outputs: Any) -> list[DataObject | tuple[str | None, str | None]]:
+def _describe_outputs(outputs: Any) -> list[_Described]:
     from rain.client.output import OutputBase
 
     if outputs is None:
         return []
     if isinstance(outputs, int):
-        return [(None, None)] * outputs
+        return [(None, None, False)] * outputs
     if isinstance(outputs, (str, OutputBase, _core.DataObjectBase)):
         outputs = (outputs,)
-    described: list[DataObject | tuple[str | None, str | None]] = []
+    described: list[_Described] = []
     labels = set()
     for item in outputs:
         if isinstance(item, str):
             label: str | None = item
-            described.append((item, None))
+            described.append((item, None, False))
         elif isinstance(item, OutputBase):
             label = item.label
-            described.append((label, item.object_content_type))
+            described.append((label, item.object_content_type, item.is_directory))
         elif isinstance(item, _core.DataObjectBase):
             label = item.label
             described.append(item)  # type: ignore[arg-type]
