@@ -85,7 +85,12 @@ def fetch(task: Task) -> bytes:
 
 
 def old_rust() -> Old:
-    """Built once, in build/old-rust; versions.lock says what of."""
+    """Built once, in build/old-rust."""
+    return Old("rust", "oldrust", [build_rust(OLD / "rust", "old-executor", "0.0.0")])
+
+
+def build_rust(source: Path, name: str, version: str) -> Path:
+    """The program of a crate that depends on rain_task 0.4.0; versions.lock says what of."""
     if shutil.which("cargo") is None:
         pytest.skip("there is no cargo (Rust) to build an executor with rain_task 0.4.0")
     if shutil.which("capnp") is None:  # asked for by the build of rain_core, on which it depends
@@ -96,8 +101,18 @@ def old_rust() -> Old:
     manifest = ["--locked", "--manifest-path", crate / "Cargo.toml"]
     if _fails("cargo", "fetch", "--offline", *manifest):
         _get("the crates of rain_task 0.4.0", "cargo", "fetch", *manifest)
+    if source != OLD / "rust":  # the same dependencies under another name
+        lock = (crate / "Cargo.lock").read_text()
+        own = '[[package]]\nname = "{}"\nversion = "{}"\n'
+        crate = BUILD / "old-rust" / name
+        shutil.rmtree(crate, ignore_errors=True)
+        shutil.copytree(source, crate, ignore=shutil.ignore_patterns("target", "Cargo.lock"))
+        assert own.format("old-executor", "0.0.0") in lock
+        lock = lock.replace(own.format("old-executor", "0.0.0"), own.format(name, version))
+        (crate / "Cargo.lock").write_text(lock)
+        manifest = ["--locked", "--manifest-path", crate / "Cargo.toml"]
     run("cargo", "build", "--offline", "--target-dir", BUILD / "old-rust", *manifest)
-    return Old("rust", "oldrust", [BUILD / "old-rust" / "debug" / "old-executor"])
+    return BUILD / "old-rust" / "debug" / name
 
 
 def _locked_crate() -> Path:

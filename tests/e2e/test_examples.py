@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from old_kinds import build_rust
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = ("hello", "terrain", "wordcount")
@@ -93,12 +94,18 @@ def test_wordcount_equals_a_counter(built: dict[str, Path]) -> None:
     assert "self" in [row[1] for row in ranks]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_rust_runs_with_the_crate_as_published() -> None:
+    program = build_rust(EXAMPLES / "rust", "rust-example", "0.1.0")
+    output = run(sys.executable, EXAMPLES / "rust" / "run.py", "--program", program)
+    assert output == (EXAMPLES / "rust" / "expected_output.txt").read_text()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "rust"])
 def test_the_readme_shows_every_file(name: str) -> None:
     readme = (EXAMPLES / name / "README.md").read_text()
-    for file in (EXAMPLES / name).iterdir():
-        if file.is_file() and file.name != "README.md":
-            assert f"`{file.name}`" in readme
+    for file in (EXAMPLES / name).rglob("*"):
+        if file.is_file() and file.name not in ("README.md", "Cargo.lock"):
+            assert f"`{file.relative_to(EXAMPLES / name)}`" in readme
 
 
 def test_hellos_executor_is_the_classic_form() -> None:
