@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/syscall.h"
+#include "builtin/tree.h"
 #include "loop.h"
 #include "runtime.h"
 
@@ -244,6 +245,14 @@ std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes) {
   return upload.data;
 }
 
+std::shared_ptr<graph::ObjectData> Governor::put_directory(const std::string& path) {
+  impl_->run([] {});  // is open
+  auto& runtime = impl_->runtime;
+  std::string target = runtime.data_directory().fresh();
+  const auto size = builtin::copy_tree(path, target);
+  return std::make_shared<DirectoryData>(runtime.releases(), std::move(target), size.bytes);
+}
+
 Governor::Upload Governor::allocate(std::uint64_t size_bytes) {
   std::shared_ptr<BlobData> data;
   impl_->run([&] { data = impl_->runtime.allocate(size_bytes); });
@@ -255,7 +264,7 @@ std::optional<DataView> Governor::view(const ObjectRef& object) {
   std::optional<DataView> view;
   impl_->run([&] {
     if (auto data = std::static_pointer_cast<Data>(object->data)) {
-      view = DataView{data, data->bytes()};
+      view = DataView{data, data->bytes(), data->path(), data->is_directory()};
     }
   });
   return view;

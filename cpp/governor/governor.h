@@ -28,6 +28,11 @@ namespace rain {
 struct DataView {
   std::shared_ptr<const void> keep_alive;
   tasklib::base::ByteView bytes;
+  /// Of a directory, and of bytes that lie in a file: where. Read-only. Valid as long as
+  /// keep_alive, but close() removes it with the whole run directory: what is needed longer has to
+  /// be copied before.
+  std::string path;
+  bool directory = false;
 };
 
 /// Thrown on use after close(), in a forked child, or with an unknown executor type.
@@ -89,6 +94,10 @@ class Governor {
   /// Bytes for a constant object. Below the inline limit they are copied into memory, above it
   /// into shared memory, once. Throws StoreFull.
   std::shared_ptr<graph::ObjectData> put(tasklib::base::ByteView bytes);
+  /// A read-only copy of the user's directory (builtin/tree.h). Throws tasklib::base::Error that
+  /// names the path: not a directory, a link that leads outside, a special file, a change while it
+  /// was read, no room.
+  std::shared_ptr<graph::ObjectData> put_directory(const std::string& path);
   /// Room of `size_bytes` to fill in place, then seal: for blobs that are made by writing.
   struct Upload {
     std::shared_ptr<graph::ObjectData> data;

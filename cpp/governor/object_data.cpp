@@ -10,6 +10,7 @@
 
 namespace rain {
 
+using tasklib::base::ByteView;
 using tasklib::base::checked;
 using tasklib::base::SystemError;
 using tasklib::base::UniqueFd;
@@ -18,14 +19,58 @@ void ReleaseQueue::push(const tasklib::wire::BlobRef& ref) {
   if (closed_) return;
   std::lock_guard lock(mutex_);
   if (closed_) return;
-  refs_.push_back(ref);
-  if (refs_.size() > 1) return;
+  released_.refs.push_back(ref);
+  if (released_.refs.size() + released_.directories.size() == 1) wake();
+}
+
+void ReleaseQueue::push(std::string directory) {
+  if (closed_) return;
+  std::lock_guard lock(mutex_);
+  if (closed_) return;
+  released_.directories.push_back(std::move(directory));
+  if (released_.refs.size() + released_.directories.size() == 1) wake();
+}
+
+void ReleaseQueue::wake() {
   const std::uint64_t one = 1;
   (void)!::write(event_.get(), &one, sizeof one);
 }
 
 Data::~Data() {
-  if (!file.empty()) ::unlink(file.c_str());
+  if (owns_file && !path_.empty()) ::unlink(path_.c_str());
+}
+
+const std::string& Data::path() const {
+  static const std::string none;
+  return has_path_.load(std::memory_order_acquire) ? path_ : none;
+}
+
+void Data::set_path(std::string path) {
+  path_ = std::move(path);
+  has_path_.store(true, std::memory_order_release);
+}
+
+const std::string& Data::path(DataDirectory& place) {
+  if (has_path_.load(std::memory_order_acquire)) return path_;
+  std::call_once(making_path_, [&] {
+    std::string path = place.fresh();
+    const UniqueFd fd(checked("open", path, [&] {
+      return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    }));
+    ByteView left = bytes();
+    while (left.size > 0) {
+      const ssize_t count =
+          tasklib::base::retry_interrupted([&] { return ::write(fd.get(), left.data, left.size); });
+      if (count <= 0) {
+        const int error = count < 0 ? errno : ENOSPC;
+        ::unlink(path.c_str());
+        throw SystemError("write", path, error);
+      }
+      left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
+    }
+    set_path(std::move(path));
+  });
+  return path_;
 }
 
 FileData::FileData(std::string path) {
@@ -37,7 +82,7 @@ FileData::FileData(std::string path) {
     mapping_ = ::mmap(nullptr, size_bytes, PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (mapping_ == MAP_FAILED) throw SystemError("mmap", path, errno);
   }
-  file = std::move(path);
+  set_path(std::move(path));
 }
 
 FileData::~FileData() {

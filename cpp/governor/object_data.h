@@ -17,22 +17,28 @@
 
 namespace rain {
 
-/// Blobs whose last owner went, on whatever thread, waiting for the token holder to tell the
-/// store. Shared by all BlobData; outlives the Governor if a view does. Thread-safe.
+/// What data left behind when their last owner went, on whatever thread, until the token holder
+/// sees to it: blobs that the store has to hear of, directories to remove. Shared by all data;
+/// outlives the Governor if a view does. Thread-safe.
 class ReleaseQueue {
  public:
   /// `event` (an eventfd) is written when the queue stops being empty.
   void wake_with(tasklib::base::UniqueFd event) { event_ = std::move(event); }
   void push(const tasklib::wire::BlobRef& ref);
-  std::vector<tasklib::wire::BlobRef> take() {
+  void push(std::string directory);
+  struct Released {
+    std::vector<tasklib::wire::BlobRef> refs;
+    std::vector<std::string> directories;
+  };
+  Released take() {
     std::lock_guard lock(mutex_);
-    return std::exchange(refs_, {});
+    return std::exchange(released_, {});
   }
-  /// The store is gone: later pushes are dropped.
+  /// The store is gone, and the run directory with it: later pushes are dropped.
   void close() {
     std::lock_guard lock(mutex_);
     closed_ = true;
-    refs_.clear();
+    released_ = {};
     event_.reset();
   }
   /// In a forked child, where the lock may be held by a thread that isn't there.
@@ -42,21 +48,52 @@ class ReleaseQueue {
   }
 
  private:
+  void wake();
+
   std::mutex mutex_;
-  std::vector<tasklib::wire::BlobRef> refs_;
+  Released released_;
   std::atomic<bool> closed_{false};
   tasklib::base::UniqueFd event_;
 };
 
-/// Data of one object. Immutable once its object is finished, except `file`. Any thread may drop
-/// the last reference.
-struct Data : graph::ObjectData {
-  virtual tasklib::base::ByteView bytes() const = 0;
+/// The place of files and directories that are data: {run directory}/data. Thread-safe.
+class DataDirectory {
+ public:
+  explicit DataDirectory(std::string path) : path_(std::move(path)) {}
+  const std::string& path() const { return path_; }
+  /// A path in it that was never given out before.
+  std::string fresh() { return path_ + "/" + std::to_string(++last_); }
 
-  /// A file with the same bytes, for executors that read paths; made when first needed, empty
-  /// until then, removed with the data. Thread: token holder.
-  std::string file;
+ private:
+  const std::string path_;
+  std::atomic<std::uint64_t> last_{0};
+};
+
+/// Data of one object. Immutable once its object is finished, except for its file. Any thread may
+/// drop the last reference.
+struct Data : graph::ObjectData {
   ~Data() override;
+  /// Empty for a directory.
+  virtual tasklib::base::ByteView bytes() const = 0;
+  virtual bool is_directory() const { return false; }
+  /// Whether it has been a file or directory from the start.
+  virtual bool is_on_disk() const { return false; }
+
+  /// A read-only file with the same bytes (or the directory itself), for who reads paths: made by
+  /// the first who asks, removed with the data. Thread-safe. Throws SystemError.
+  const std::string& path(DataDirectory& place);
+  /// The same if it is there already, else empty. Thread-safe.
+  const std::string& path() const;
+
+ protected:
+  /// Requires: nobody else knows this object yet.
+  void set_path(std::string path);
+  bool owns_file = true;  // that is to be unlinked
+
+ private:
+  std::string path_;
+  std::atomic<bool> has_path_{false};
+  std::once_flag making_path_;
 };
 
 /// Bytes in this process' own memory: below the inline limit.
@@ -87,15 +124,36 @@ struct BlobData final : Data {
   std::shared_ptr<ReleaseQueue> releases_;
 };
 
-/// A file that an executor left as its output; mapped read-only, removed with the data.
+/// A file that an executor or a program left as its output; mapped read-only, removed with the
+/// data.
 struct FileData final : Data {
   /// Takes the file over. Throws SystemError.
   explicit FileData(std::string path);
   ~FileData() override;
   tasklib::base::ByteView bytes() const override { return {mapping_, size_bytes}; }
+  bool is_on_disk() const override { return true; }
 
  private:
   void* mapping_ = nullptr;
+};
+
+/// A read-only directory in {run directory}/data (builtin/tree.h says what may be in it); removed
+/// with the data. `size_bytes` is the sum of the sizes of its files.
+struct DirectoryData final : Data {
+  /// Takes the directory over.
+  DirectoryData(std::shared_ptr<ReleaseQueue> releases, std::string path, std::uint64_t bytes)
+      : releases_(std::move(releases)) {
+    size_bytes = bytes;
+    owns_file = false;
+    set_path(std::move(path));
+  }
+  ~DirectoryData() override { releases_->push(path()); }
+  tasklib::base::ByteView bytes() const override { return {}; }
+  bool is_directory() const override { return true; }
+  bool is_on_disk() const override { return true; }
+
+ private:
+  std::shared_ptr<ReleaseQueue> releases_;
 };
 
 }  // namespace rain

@@ -74,13 +74,14 @@ Runtime::Runtime(const GovernorOptions& options)
     : cpus_(options.cpus),
       specs_(options.executors),
       run_directory_(process::make_run_directory(options.run_directory_parent)),
+      data_directory_(run_directory_ + "/data"),
       began_(Clock::now()),
       environment_(current_environment()),
       core_(core_options(options)),
       store_(store_limits(options)) {
   try {
-    checked("mkdir", run_directory_ + "/data",
-            [&] { return ::mkdir((run_directory_ + "/data").c_str(), 0700); });
+    checked("mkdir", data_directory_.path(),
+            [&] { return ::mkdir(data_directory_.path().c_str(), 0700); });
     epoll_ = UniqueFd(checked("epoll_create1", "", [] { return ::epoll_create1(EPOLL_CLOEXEC); }));
     timer_ = UniqueFd(checked("timerfd_create", "", [] {
       return ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -187,9 +188,10 @@ void Runtime::pump() {
 }
 
 void Runtime::drain_releases(TimePoint now) {
-  auto refs = releases_->take();
-  if (refs.empty()) return;
-  for (const auto& ref : refs) store_.release(ref, now);
+  const auto released = releases_->take();
+  for (const auto& directory : released.directories) launcher::remove_tree(directory.c_str());
+  if (released.refs.empty()) return;
+  for (const auto& ref : released.refs) store_.release(ref, now);
   store_changed_ = true;
 }
 

@@ -70,6 +70,8 @@ class Runtime final : private process::ExecutorSession::Listener {
   /// Room for a blob of the client's own. Throws StoreFull.
   std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes);
   const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
+  /// Thread-safe.
+  DataDirectory& data_directory() { return data_directory_; }
 
   /// Number of changes to a terminal state so far: waiters look at their condition when it moves.
   std::uint64_t changes() const { return changes_; }
@@ -123,7 +125,6 @@ class Runtime final : private process::ExecutorSession::Listener {
                                                const std::string& path);
   void fill_input(Session& session, tasklib::wire::ObjectIn& input,
                   const graph::ObjectRecord& object, std::vector<tasklib::wire::BlobRef>& views);
-  const std::string& file_of(Data& data);
 
   /// Ends a session that misbehaves; `trouble` is the reason for the user.
   void put_down(Session& session, const std::string& trouble);
@@ -140,6 +141,7 @@ class Runtime final : private process::ExecutorSession::Listener {
   const std::uint32_t cpus_;
   const std::vector<ExecutorSpec> specs_;
   const std::string run_directory_;
+  DataDirectory data_directory_;
   const TimePoint began_;
   std::vector<std::string> environment_;
 
@@ -158,7 +160,6 @@ class Runtime final : private process::ExecutorSession::Listener {
 
   std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;
   std::unordered_multimap<const graph::TaskRecord*, tasklib::base::UniqueFd> watchers_;
-  std::uint64_t last_file_ = 0;
   std::uint64_t changes_ = 0;
   bool recording_ = false;
   std::vector<TaskReport> reports_;

@@ -146,8 +146,8 @@ void Runtime::fill_input(Session& session, tasklib::wire::ObjectIn& input,
   if (session.protocol() == Protocol::cbor1) {
     if (session.cached.count(object.id)) {
       input.location = tasklib::wire::Cached{};
-    } else if (data.size_bytes >= kPathLimitBytes || !data.file.empty()) {
-      input.location = tasklib::wire::Path{file_of(data)};
+    } else if (data.size_bytes >= kPathLimitBytes || data.is_on_disk()) {
+      input.location = tasklib::wire::Path{data.path(data_directory_)};
     } else {
       input.location = tasklib::wire::Memory{data.bytes()};
     }
@@ -166,32 +166,11 @@ void Runtime::fill_input(Session& session, tasklib::wire::ObjectIn& input,
     return;
   }
   views.push_back(BlobRef{});
-  if (dynamic_cast<FileData*>(&data)) {
-    input.location = tasklib::wire::Path{data.file};
+  if (data.is_on_disk()) {
+    input.location = tasklib::wire::Path{data.path()};
   } else {
     input.location = tasklib::wire::Memory{data.bytes()};
   }
-}
-
-const std::string& Runtime::file_of(Data& data) {
-  if (!data.file.empty()) return data.file;
-  const std::string path = run_directory_ + "/data/" + std::to_string(++last_file_);
-  UniqueFd fd(checked("open", path, [&] {
-    return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-  }));
-  ByteView left = data.bytes();
-  while (left.size > 0) {
-    const ssize_t count =
-        tasklib::base::retry_interrupted([&] { return ::write(fd.get(), left.data, left.size); });
-    if (count <= 0) {
-      const int error = errno;
-      ::unlink(path.c_str());
-      throw SystemError("write", path, error);
-    }
-    left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
-  }
-  data.file = path;
-  return data.file;
 }
 
 void Runtime::end_views(Session& session, const InFlight& call,
@@ -395,14 +374,12 @@ std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,
                       data_type_name(expected) + ", but " + data_type_name(provided) +
                       " is provided");
   }
-  const std::string target = run_directory_ + "/data/" + std::to_string(++last_file_);
+  const std::string target = data_directory_.fresh();
   char* directory = ::realpath(session.directory.c_str(), nullptr);
   const std::string own = directory ? directory : session.directory;
   ::free(directory);
-  char* run = ::realpath(run_directory_.c_str(), nullptr);
-  const std::string data_directory = (run ? std::string(run) : run_directory_) + "/data";
-  ::free(run);
-  if (inside(canonical, data_directory)) {
+  // The run directory's path is canonical.
+  if (inside(canonical, data_directory_.path())) {
     // A link to an input: the same bytes under a name of their own.
     checked("link", canonical, [&] { return ::link(canonical.c_str(), target.c_str()); });
   } else if (inside(canonical, own) && status.st_size == 0) {
