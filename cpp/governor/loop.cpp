@@ -216,11 +216,12 @@ Loop::Wait Loop::drive(const std::function<bool()>& ready,
         break;
       }
       auto events = Runtime::Events::none;
-      if (runtime_.should_poll()) {
+      if (runtime_.should_poll() && poll_advice_.worth_it()) {
         const TimePoint poll_end = now + kPoll;
         do {
           events = runtime_.iterate(0);
         } while (events == Runtime::Events::none && Clock::now() < poll_end);
+        events == Runtime::Events::none ? poll_advice_.failed() : poll_advice_.succeeded();
       }
       if (events == Runtime::Events::none) {
         now = Clock::now();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/poll_advice.h"
 #include "base/unique_fd.h"
 #include "runtime.h"
 
@@ -46,7 +47,9 @@ class Loop {
 
  private:
   static constexpr auto kSlice = std::chrono::milliseconds(100);
-  static constexpr auto kPoll = std::chrono::microseconds(20);  // before blocking
+  // Before blocking; longer than waking the other side takes, else two sides that each find the
+  // other asleep would keep each other so.
+  static constexpr auto kPoll = std::chrono::microseconds(100);
   static constexpr auto kPark = std::chrono::milliseconds(2);
 
   struct Posted {
@@ -73,6 +76,7 @@ class Loop {
 
   Runtime& runtime_;
   tasklib::base::UniqueFd stop_event_;
+  tasklib::base::PollAdvice poll_advice_;  // token holder
 
   std::mutex mutex_;
   // Guarded by mutex_.

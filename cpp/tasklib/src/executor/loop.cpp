@@ -14,10 +14,8 @@ namespace {
 
 using std::chrono::microseconds;
 
-/// Polling before blocking, which saves a wake-up; only after a gap this short, so that an idle
-/// executor leaves the CPU to others.
+/// Polling before blocking, which saves a wake-up.
 constexpr auto kPollTime = microseconds(20);
-constexpr auto kShortGap = microseconds(100);
 
 /// How long finished results wait for a call that was taken to be short and isn't.
 constexpr auto kMaxUnsentTime = std::chrono::milliseconds(1);
@@ -172,16 +170,18 @@ wire::Connection::Io Loop::wait_for_input() {
   auto io = connection_->receive();
   if (io != wire::Connection::Io::would_block) return io;
   const base::TimePoint start = base::Clock::now();
-  if (poll_first_ && kMayPoll) {
+  if (kMayPoll && poll_advice_.worth_it()) {
     while (base::Clock::now() - start < kPollTime) {
       io = connection_->receive();
-      if (io != wire::Connection::Io::would_block) return io;
+      if (io == wire::Connection::Io::would_block) continue;
+      poll_advice_.succeeded();
+      return io;
     }
+    poll_advice_.failed();
   }
   pollfd waited[] = {{connection_->fd(), POLLIN, 0}, {releases_->event_fd(), POLLIN, 0}};
   base::checked("poll", "governor's socket", [&] { return ::poll(waited, 2, -1); });
   io = waited[0].revents != 0 ? connection_->receive() : wire::Connection::Io::would_block;
-  poll_first_ = base::Clock::now() - start < kShortGap;
   return io;
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/poll_advice.h"
 #include "blob/board.h"
 #include "blob/region.h"
 #include "executor/call.h"
@@ -128,7 +129,7 @@ class Loop final : private OutputSource {
 
   // The receiver's role.
   bool welcomed_ = false;
-  bool poll_first_ = false;  // the last wait was short
+  base::PollAdvice poll_advice_;
   std::unordered_map<std::uint32_t, std::shared_ptr<blob::Region>> regions_;
 
   // Set by the receiver before the first call, constant afterwards.
