@@ -24,12 +24,29 @@ void Core::on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
   state_->end_event();
 }
 
+void Core::on_prestart(TypeIndex type, std::uint32_t count, TimePoint now) {
+  if (state_->lost_cause) return;
+  state_->now = now;
+  state_->prestart(type, count);
+  state_->end_event();
+}
+
+void Core::on_executor_outdated(ExecutorId id, TimePoint now) {
+  Executor* executor = state_->executors.find(id);
+  if (!executor) return;
+  state_->now = now;
+  executor->outdated = true;
+  state_->end_if_outdated(*executor);
+  state_->end_event();
+}
+
 void Core::on_executor_ready(ExecutorId id, ExecutorTraits traits, TimePoint now) {
   Executor* executor = state_->executors.find(id);
   if (!executor || executor->phase != Executor::Phase::starting) return;
   state_->now = now;
   executor->progress_at = now;
   state_->executors.registered(*executor, traits);
+  state_->end_if_outdated(*executor);
   state_->schedule();
   state_->end_event();
 }
@@ -99,11 +116,16 @@ void Core::on_executor_lost(ExecutorId id, const FailurePtr& cause,
   Executor* executor = state_->executors.find(id);
   if (!executor) return;
   state_->now = now;
+  const TypeIndex type = executor->type;
+  // One that ends by itself without having had work would do so again.
+  const bool replace = executor->phase != Executor::Phase::starting &&
+                       (executor->phase == Executor::Phase::ending || executor->last_sequence > 0);
   if (executor->phase == Executor::Phase::starting)
     state_->fail_spawn(*executor, cause);
   else
     state_->lose(*executor, cause, begun);
   state_->schedule();
+  if (replace) state_->prestart(type, state_->options_of(type).prestart);
   state_->end_event();
 }
 
@@ -138,6 +160,7 @@ void Core::on_all_lost(const FailurePtr& cause, TimePoint now) {
 void Core::on_tick(TimePoint now) {
   state_->now = now;
   state_->kill_overdue();
+  state_->end_idle();
   state_->schedule();
   state_->end_event();
 }
@@ -157,6 +180,7 @@ std::optional<TimePoint> Core::next_tick() const {
     if (executor.phase == Executor::Phase::running && executor.stopping > 0)
       tick = std::min(tick.value_or(executor.kill_at), executor.kill_at);
   });
+  if (const auto due = state_->next_idle_end()) tick = std::min(tick.value_or(*due), *due);
   return tick;
 }
 
@@ -247,6 +271,7 @@ void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectDat
 void Core::State::lose(Executor& executor, const FailurePtr& cause,
                        const std::vector<TaskRecord*>& begun) {
   const bool killed = executor.phase == Executor::Phase::killed;
+  executor.phase = Executor::Phase::killed;
   std::vector<TaskRecord*> guilty, innocent;
   while (TaskRecord* task = executor.calls.front()) {
     const bool had_begun = std::find(begun.begin(), begun.end(), task) != begun.end();
@@ -270,6 +295,7 @@ void Core::State::fail_spawn(Executor& executor, const FailurePtr& cause) {
   ExecutorType& type = executors.type(executor.type);
   TaskClass* task_class = executor.task_class;
   executors.remove(executor);
+  if (!task_class) return;
   if (++type.spawn_failures >= options.spawn_failures_limit) {
     type.spawn_failures = 0;
     for (TaskClass* each : type.classes)
@@ -288,6 +314,7 @@ void Core::State::lose_everything(const FailurePtr& cause) {
   executors.for_each([&](Executor& executor) { all.push_back(&executor); });
   std::vector<TaskRecord*> cut_off;
   for (Executor* executor : all) {
+    executor->outdated = false;  // it needs no EndExecutor any more
     while (TaskRecord* task = executor->calls.front()) {
       end_call(*executor, *task);
       if (!is_terminal(task->state)) cut_off.push_back(task);
@@ -334,10 +361,12 @@ void Core::State::end_call(Executor& executor, TaskRecord& task) {
   executors.remove_call(executor, task);
   executor.progress_at = now;
   if (stopped) executor.kill_at = now + options.cancel_grace;  // it does respond
-  if (!is_terminal(task.state)) return;
-  --executor.unwanted;
-  ended.emplace_back(&task);
-  task.release();
+  if (is_terminal(task.state)) {
+    --executor.unwanted;
+    ended.emplace_back(&task);
+    task.release();
+  }
+  end_if_outdated(executor);
 }
 
 void Core::State::end_event() {

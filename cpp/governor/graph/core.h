@@ -21,6 +21,7 @@ namespace rain::graph {
 struct SpawnExecutor {
   ExecutorId executor;
   TypeIndex type;
+  std::uint32_t cpus = 1;  // of the tasks that it is started for; 1 when it is for none yet
 };
 /// Send the call. The task is in state assigned; task->sequence is set: counts from 1 for each
 /// executor and skips, so that those of its calls in flight differ modulo kSequenceSlots.
@@ -43,6 +44,11 @@ struct RequestCancel {
 struct KillExecutor {
   ExecutorId executor;
 };
+/// Ask the process, which has no calls, to finish; it gets none from now on. on_executor_lost
+/// follows when it is gone.
+struct EndExecutor {
+  ExecutorId executor;
+};
 /// Nobody needs the data any more: the object is `removed` and its `data` was moved in here.
 struct DropData {
   ObjectRef object;
@@ -63,12 +69,19 @@ struct SessionFailed {
 constexpr std::uint32_t kSequenceSlots = 512;
 
 using Command = std::variant<SpawnExecutor, SendCall, Retract, RequestCancel, KillExecutor,
-                             DropData, TaskChanged, SessionFailed>;
+                             EndExecutor, DropData, TaskChanged, SessionFailed>;
 
 /// What the Core needs to know of an executor process that has registered.
 struct ExecutorTraits {
   std::uint32_t threads = 1;        // calls it runs at the same time
   std::uint32_t max_in_flight = 1;  // 1: cbor-1, no queueing ahead; at most kSequenceSlots
+};
+
+/// How many processes one executor type may and should have.
+struct TypeOptions {
+  std::uint32_t prestart = 0;       // so many are kept although they are idle
+  std::uint32_t max_processes = 0;  // 0: as many as the cpus allow; those that are ending count
+  Duration idle_time{0};            // an idle process beyond `prestart` ends after so long; 0: never
 };
 
 /// Rejected by submit; nothing was submitted. what() names the task or object and the remedy.
@@ -86,6 +99,7 @@ class Core {
     std::uint8_t spawn_failures_limit = 3;  // in a row; then every ready task of the type fails
     Duration queue_ahead{1'000'000};        // work to queue on one executor (measured)
     Duration cancel_grace{100'000'000};     // between RequestCancel and KillExecutor
+    std::vector<TypeOptions> types;         // by TypeIndex; those beyond have the defaults
     bool check_invariants = false;          // walk them after every event (debug builds)
   };
 
@@ -99,6 +113,12 @@ class Core {
   /// limit. Objects without producer must have `data`. Throws InvalidGraph, and nothing changed.
   void on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
                  std::vector<ObjectRef> objects, TimePoint now);
+  /// Starts processes of the type until there are `count`, for no task yet and within
+  /// max_processes. They use no cpus; the next task that would start one gets one of these.
+  void on_prestart(TypeIndex type, std::uint32_t count, TimePoint now);
+  /// The program is another by now than when this executor was started: it gets no further calls,
+  /// and ends after those it has.
+  void on_executor_outdated(ExecutorId executor, TimePoint now);
   void on_executor_ready(ExecutorId executor, ExecutorTraits traits, TimePoint now);
   /// `outputs` parallel to task->outputs, none null. Sets input_bytes and output_bytes. This and
   /// the next events are ignored (outputs dropped) when that call is no longer out or wanted.
@@ -113,7 +133,8 @@ class Core {
   void on_retract_refused(ExecutorId executor, TaskRecord& task, TimePoint now);
   /// The process is gone. `begun`: its calls that had begun; they fail with `cause` (or are
   /// cancelled, if that was asked). The others are sent again, at most crash_limit times.
-  /// Never registered: one ready task of its type fails with `cause`, see spawn_failures_limit.
+  /// Never registered: one ready task of its type fails with `cause`, see spawn_failures_limit;
+  /// no task does if it was started for none.
   /// Killed by KillExecutor: nobody but the cancelled calls is to blame, the others are sent again
   /// even if begun, and that doesn't count.
   void on_executor_lost(ExecutorId executor, const FailurePtr& cause,
@@ -137,9 +158,9 @@ class Core {
   void take_commands(std::vector<Command>& into);
   /// When on_tick should be called, if ever.
   std::optional<TimePoint> next_tick() const;
-  /// True while some executor is starting or some call is out.
+  /// True while some executor is starting (for a task) or some call is out.
   bool busy() const;
-  /// How many executors are starting or have calls out.
+  /// How many executors are starting (for a task) or have calls out.
   std::uint32_t busy_executors() const;
   /// Throws std::logic_error naming the violated invariant.
   void check_invariants() const;

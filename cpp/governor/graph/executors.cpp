@@ -20,19 +20,24 @@ Executor* Executors::find(ExecutorId id) const {
   return id && id.value <= executors_.size() ? executors_[id.value - 1].get() : nullptr;
 }
 
-Executor& Executors::add(TaskClass& starts_for) {
+Executor& Executors::add(TypeIndex index, TaskClass* starts_for) {
   const ExecutorId id{static_cast<std::uint32_t>(executors_.size() + 1)};
-  executors_.push_back(std::make_unique<Executor>(id, starts_for.type, starts_for));
+  executors_.push_back(std::make_unique<Executor>(id, index, nullptr));
   Executor& executor = *executors_.back();
-  ++starts_for.starting;
-  type(executor.type).executors.push_back(&executor);
-  enter_account(executor);
+  type(index).executors.push_back(&executor);
+  if (starts_for) adopt(executor, *starts_for);
   return executor;
+}
+
+void Executors::adopt(Executor& executor, TaskClass& starts_for) {
+  executor.task_class = &starts_for;
+  ++starts_for.starting;
+  enter_account(executor);
 }
 
 void Executors::registered(Executor& executor, ExecutorTraits traits) {
   leave_account(executor);
-  --executor.task_class->starting;
+  if (executor.task_class) --executor.task_class->starting;
   executor.phase = Executor::Phase::running;
   executor.traits.max_in_flight = std::clamp(traits.max_in_flight, 1u, kSequenceSlots);
   executor.traits.threads = std::clamp(traits.threads, 1u, executor.traits.max_in_flight);
@@ -44,7 +49,8 @@ void Executors::registered(Executor& executor, ExecutorTraits traits) {
 
 void Executors::remove(Executor& executor) {
   leave_account(executor);
-  if (executor.phase == Executor::Phase::starting) --executor.task_class->starting;
+  if (executor.phase == Executor::Phase::starting && executor.task_class)
+    --executor.task_class->starting;
   auto& siblings = type(executor.type).executors;
   siblings.erase(std::find(siblings.begin(), siblings.end(), &executor));
   executors_[executor.id.value - 1].reset();

@@ -25,17 +25,19 @@ struct TaskClass {
 
 /// One executor process as the Core sees it. Thread: token holder.
 struct Executor {
-  enum class Phase : std::uint8_t { starting, running, killed };
+  enum class Phase : std::uint8_t { starting, running, ending, killed };
 
-  Executor(ExecutorId its_id, TypeIndex its_type, TaskClass& starts_for)
-      : id(its_id), type(its_type), task_class(&starts_for) {}
+  Executor(ExecutorId its_id, TypeIndex its_type, TaskClass* starts_for)
+      : id(its_id), type(its_type), task_class(starts_for) {}
 
   const ExecutorId id;
   const TypeIndex type;
   Phase phase = Phase::starting;
+  bool outdated = false;  // takes no new calls, ends after those it has
   ExecutorTraits traits;
 
-  // The class that it starts for or works on; kept (but without meaning) while idle.
+  // The class that it starts for or works on; kept (but without meaning) while idle. Null: it was
+  // started for none, and had no call.
   TaskClass* task_class;
   TaskList calls;  // in the order they were sent
   std::bitset<kSequenceSlots> taken_slots;
@@ -48,15 +50,17 @@ struct Executor {
   TimePoint progress_at{};           // when a call last ended, or work began
   std::uint64_t began_in_round = 0;  // when it last got work while idle
 
-  bool idle() const { return phase == Phase::running && calls.empty(); }
+  bool idle() const { return phase == Phase::running && !outdated && calls.empty(); }
+  /// Starting, and for no class yet.
+  bool spare() const { return phase == Phase::starting && !task_class; }
   /// Takes new calls: nothing in it may soon lead to its being killed.
-  bool welcoming() const { return phase == Phase::running && unwanted == 0; }
+  bool welcoming() const { return phase == Phase::running && !outdated && unwanted == 0; }
   /// Calls beyond those that its threads can be at.
   std::uint32_t ahead() const {
     return calls.size() > traits.threads ? calls.size() - traits.threads : 0;
   }
   std::uint32_t used_cpus() const {
-    if (phase == Phase::starting) return task_class->cpus;
+    if (phase == Phase::starting) return task_class ? task_class->cpus : 0;
     return calls.empty() ? 0 : std::min(calls.size(), traits.threads) * task_class->cpus;
   }
 };
@@ -77,7 +81,10 @@ class Executors {
   /// Null: gone, or never was.
   Executor* find(ExecutorId id) const;
 
-  Executor& add(TaskClass& starts_for);
+  /// `starts_for` null: for no class yet.
+  Executor& add(TypeIndex type, TaskClass* starts_for);
+  /// A spare one starts for this class from now on.
+  void adopt(Executor& executor, TaskClass& starts_for);
   /// It has registered. Requires: starting.
   void registered(Executor& executor, ExecutorTraits traits);
   /// Requires: no calls.

@@ -123,6 +123,10 @@ void check_executor(const Executor& executor, Seen& seen) {
               unwanted == executor.unwanted && queued_ns == executor.queued_ns,
           "calls are counted by kind" + of(executor));
   require(calls <= executor.traits.max_in_flight, "max_in_flight is kept" + of(executor));
+  require(executor.phase != Phase::ending || calls == 0,
+          "an executor that was asked to end has no calls" + of(executor));
+  require(!executor.outdated || executor.phase != Phase::running || calls > 0,
+          "an outdated executor ends with its last call" + of(executor));
 }
 
 }  // namespace
@@ -159,11 +163,17 @@ void Core::State::check_invariants() const {
     cpus += executor.used_cpus();
     busy += executor.used_cpus() > 0;
     if (executor.used_cpus() > 0) used[executor.task_class] += executor.used_cpus();
-    if (executor.phase == Executor::Phase::starting) ++starting[executor.task_class];
+    if (executor.phase == Executor::Phase::starting && executor.task_class)
+      ++starting[executor.task_class];
   });
   require(seen.assigned.empty(), "every assigned task has its call on one executor");
   require(cpus == executors.used_cpus() && busy == executors.busy(), "cpus in use are counted");
   require(cpus <= options.cpus, "no more cpus are in use than there are");
+  for (std::size_t type = 0; type < executors.types().size(); ++type) {
+    const std::uint32_t limit = options_of(static_cast<TypeIndex>(type)).max_processes;
+    require(limit == 0 || executors.types()[type]->executors.size() <= limit,
+            "no type has more processes than it may");
+  }
   for (const auto& task_class : executors.classes())
     require(used[task_class.get()] == task_class->used_cpus &&
                 starting[task_class.get()] == task_class->starting,

@@ -61,6 +61,7 @@ TaskClass* Core::State::most_entitled_class() const {
   for (const auto& each : executors.classes()) {
     if (each->ready.empty()) continue;
     if (covered_by_starting(*each) && !slot_for(*each)) continue;
+    if (barred(*each)) continue;
     if (!best || each->used_cpus < best->used_cpus ||
         (each->used_cpus == best->used_cpus && each->served < best->served))
       best = each.get();
@@ -81,6 +82,7 @@ bool Core::State::covered_by_starting(const TaskClass& task_class) const {
 bool Core::State::must_yield(const TaskClass& task_class) const {
   for (const auto& other : executors.classes()) {
     if (other.get() == &task_class || other->ready.empty() || covered_by_starting(*other)) continue;
+    if (other->type != task_class.type && barred(*other)) continue;
     if (other->used_cpus == 0 || other->used_cpus + other->cpus < task_class.used_cpus) return true;
   }
   return false;
@@ -96,9 +98,23 @@ Executor* Core::State::slot_for(const TaskClass& task_class) const {
   return best;
 }
 
+bool Core::State::may_start(TypeIndex type) const {
+  const auto& processes = executors.types()[type]->executors;
+  const std::uint32_t limit = options_of(type).max_processes;
+  return limit == 0 || processes.size() < limit ||
+         std::any_of(processes.begin(), processes.end(),
+                     [](const Executor* each) { return each->spare() && !each->outdated; });
+}
+
+bool Core::State::barred(const TaskClass& task_class) const {
+  return !may_start(task_class.type) && !slot_for(task_class);
+}
+
 void Core::State::spawn(TaskClass& task_class) {
-  const Executor& executor = executors.add(task_class);
-  commands.emplace_back(SpawnExecutor{executor.id, executor.type});
+  for (Executor* each : executors.types()[task_class.type]->executors)
+    if (each->spare() && !each->outdated) return executors.adopt(*each, task_class);
+  const Executor& executor = executors.add(task_class.type, &task_class);
+  commands.emplace_back(SpawnExecutor{executor.id, executor.type, task_class.cpus});
 }
 
 bool Core::State::can_queue_ahead(const Executor& executor, const TaskRecord& task) const {
@@ -184,7 +200,7 @@ void Core::State::balance(const ExecutorType& type) {
     return;
   }
   if (!idle) {
-    if (type.spawn_failures == 0) spawn(*fullest->task_class);
+    if (type.spawn_failures == 0 && may_start(fullest->type)) spawn(*fullest->task_class);
     return;
   }
   std::uint32_t count = (fullest->ahead() + 1) / 2;

@@ -13,7 +13,7 @@ namespace rain::graph {
 
 /// What the Core is inside. Each event is one member function that changes the graph and then
 /// calls schedule(); the parts lie in core.cpp (events), endings.cpp (tasks and data that end),
-/// schedule.cpp (what runs where) and invariants.cpp.
+/// schedule.cpp (what runs where), processes.cpp (which are kept without work) and invariants.cpp.
 struct Core::State {
   explicit State(Options given) : options(given) {}
   ~State();
@@ -97,6 +97,9 @@ struct Core::State {
   bool covered_by_starting(const TaskClass& task_class) const;
   bool must_yield(const TaskClass& task_class) const;
   Executor* slot_for(const TaskClass& task_class) const;
+  bool may_start(TypeIndex type) const;
+  /// Neither a process of its type nor leave to start one.
+  bool barred(const TaskClass& task_class) const;
   void spawn(TaskClass& task_class);
   bool can_queue_ahead(const Executor& executor, const TaskRecord& task) const;
   void queue_ahead(TaskClass& task_class);
@@ -104,6 +107,17 @@ struct Core::State {
   void send_next(TaskClass& task_class, Executor& executor);
   void balance();
   void balance(const ExecutorType& type);
+
+  // ---- processes.cpp
+
+  TypeOptions options_of(TypeIndex type) const {
+    return type < options.types.size() ? options.types[type] : TypeOptions();
+  }
+  void prestart(TypeIndex type, std::uint32_t count);
+  void end_if_outdated(Executor& executor);
+  void end(Executor& executor);
+  void end_idle();
+  std::optional<TimePoint> next_idle_end() const;
 
   // ---- invariants.cpp
 

@@ -34,7 +34,7 @@ inline testing::AssertionResult contains(const std::string& text, const std::str
 
 /// Commands since the last look.
 struct Asked {
-  std::vector<ExecutorId> spawned, killed;
+  std::vector<ExecutorId> spawned, killed, ended;
   std::vector<std::pair<ExecutorId, TaskRecord*>> sent, retracts, stops;
   std::vector<ObjectRecord*> dropped;
   std::vector<SessionRecord*> failed;
@@ -128,6 +128,7 @@ class CoreTest : public testing::Test {
     for (Command& command : core->take_commands()) {
       if (auto* c = std::get_if<SpawnExecutor>(&command)) asked.spawned.push_back(c->executor);
       if (auto* c = std::get_if<KillExecutor>(&command)) asked.killed.push_back(c->executor);
+      if (auto* c = std::get_if<EndExecutor>(&command)) asked.ended.push_back(c->executor);
       if (auto* c = std::get_if<SendCall>(&command))
         asked.sent.push_back({c->executor, c->task.get()});
       if (auto* c = std::get_if<Retract>(&command))
@@ -153,6 +154,7 @@ class CoreTest : public testing::Test {
       for (auto& command : asked.all) total.all.push_back(std::move(command));
       append(total.spawned, asked.spawned);
       append(total.killed, asked.killed);
+      append(total.ended, asked.ended);
       append(total.sent, asked.sent);
       append(total.retracts, asked.retracts);
       append(total.stops, asked.stops);

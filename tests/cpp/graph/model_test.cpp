@@ -36,8 +36,16 @@ class World {
     options.queue_ahead = Duration(chance(2) ? 1'000'000 : 50'000);
     options.cancel_grace = Duration(chance(2) ? 100'000'000 : 50'000);
     options.check_invariants = true;
-    core_ = std::make_unique<Core>(options);
     types_ = 1 + pick(3);
+    for (int i = pick(2) * types_; i > 0; --i) {
+      TypeOptions type;
+      type.max_processes = static_cast<std::uint32_t>(pick(4));
+      if (type.max_processes != 1) type.prestart = static_cast<std::uint32_t>(pick(2));
+      type.idle_time = Duration(chance(2) ? 0 : chance(2) ? 50'000 : 5'000'000);
+      options.types.push_back(type);
+    }
+    type_options_ = options.types;
+    core_ = std::make_unique<Core>(options);
     kindness_ = pick(8);
     tasks_left_ = 1 + pick(40);
     const int sessions = 1 + pick(3);
@@ -65,7 +73,7 @@ class World {
   struct Process {
     ExecutorId id;
     int type = 0;
-    bool registered = false, killed = false;
+    bool registered = false, killed = false, ended = false, outdated = false;
     ExecutorTraits traits;
     std::deque<Call> calls;
     int begun() const {
@@ -99,7 +107,7 @@ class World {
 
   void step() {
     now_ += Duration(pick(chance(10) ? 20'000'000 : 20'000));
-    switch (pick(24)) {
+    switch (pick(26)) {
       case 0:
       case 1:
       case 2:
@@ -146,6 +154,12 @@ class World {
       case 23:
         if (chance(15)) close(pick(static_cast<int>(sessions_.size())));
         if (chance(100)) lose_everything();
+        return;
+      case 24:
+        if (chance(3)) prestart();
+        return;
+      case 25:
+        if (Process* p = any_process(chance(2)); p && chance(3)) outdate(*p);
         return;
     }
   }
@@ -255,6 +269,31 @@ class World {
     handled();
   }
 
+  void prestart() {
+    const int type = pick(types_);
+    const std::uint32_t count = options_of(type).prestart;
+    tell("prestart of ", count, " of type ", type);
+    core_->on_prestart(static_cast<TypeIndex>(type), count, now_);
+    handled();
+    if (all_lost_ || options_of(type).max_processes > 0) return;
+    std::uint32_t usable = 0;
+    for (const auto& [id, process] : processes_)
+      usable += process.type == type && !process.killed && !process.ended && !process.outdated;
+    expect(usable >= count, "prestart starts what is missing");
+  }
+
+  void outdate(Process& process) {
+    tell("executor ", process.id.value, " is outdated");
+    process.outdated = true;
+    core_->on_executor_outdated(process.id, now_);
+    handled();
+  }
+
+  TypeOptions options_of(int type) const {
+    const std::size_t index = static_cast<std::size_t>(type);
+    return index < type_options_.size() ? type_options_[index] : TypeOptions();
+  }
+
   /// Its next call in order, if a thread is free.
   bool begin(Process& process) {
     if (process.begun() >= static_cast<int>(process.traits.threads)) return false;
@@ -318,6 +357,10 @@ class World {
       core_->on_executor_lost(gone.id, fake_failure(), {}, now_);
       const int count = accept_failures(
           [&](int task) { return std::count(candidates.begin(), candidates.end(), task) > 0; });
+      if (options_of(gone.type).prestart > 0) {
+        // It may have been started for none: then no task fails, and the start doesn't count.
+        return handled();
+      }
       if (!all) expect(count == (candidates.empty() ? 0 : 1), "a failed start fails one task");
       if (all)
         for (int task : candidates) expect(!model_.live(task), "at the limit all of the type fail");
@@ -463,7 +506,7 @@ class World {
   bool calm_step() {
     for (auto& [id, process] : processes_) {
       if (!process.registered) return register_(process), true;
-      if (process.killed) return lose(process), true;
+      if (process.killed || process.ended) return lose(process), true;
       for (const Call& call : process.calls)
         if (call.asked_back) return answer_retracts(process), true;
       if (begin(process)) return true;
@@ -484,7 +527,11 @@ class World {
     for (const Command& command : core_->take_commands())
       std::visit([this](const auto& c) { obey(c); }, command);
     compare();
-    if (core_->next_tick()) expect(core_->busy(), "there is a tick only while something is out");
+    const bool idle = std::any_of(processes_.begin(), processes_.end(), [&](const auto& each) {
+      return each.second.calls.empty() && options_of(each.second.type).idle_time.count() > 0;
+    });
+    if (core_->next_tick() && !idle)
+      expect(core_->busy(), "there is a tick only while something is out or may end");
   }
 
   void obey(const SpawnExecutor& command) {
@@ -494,6 +541,11 @@ class World {
     process.id = command.executor;
     process.type = command.type;
     expect(processes_.emplace(command.executor.value, process).second, "executor ids are new");
+    const std::uint32_t limit = options_of(process.type).max_processes;
+    const auto same = std::count_if(processes_.begin(), processes_.end(), [&](const auto& each) {
+      return each.second.type == process.type;
+    });
+    expect(limit == 0 || same <= static_cast<int>(limit), "max_processes is kept");
   }
   void obey(const SendCall& command) {
     const int index = command.task->id.id;
@@ -502,7 +554,8 @@ class World {
     expect(!is_out(index), "a task is sent once at a time");
     expect(model_.inputs_finished(index), "inputs are finished before their consumer starts");
     Process& process = process_of(command.executor);
-    expect(process.registered && !process.killed, "calls go to running executors");
+    expect(process.registered && !process.killed && !process.ended && !process.outdated,
+           "calls go to running executors");
     expect(process.type == model_.tasks[static_cast<std::size_t>(index)].type, "of their type");
     process.calls.push_back({index});
     expect(process.calls.size() <= process.traits.max_in_flight, "max_in_flight is kept");
@@ -529,6 +582,20 @@ class World {
                        [](const Call& call) { return call.asked_to_stop; }),
            "only an executor that didn't stop a call is killed");
     process.killed = true;
+  }
+  void obey(const EndExecutor& command) {
+    tell("  > end ", command.executor.value);
+    Process& process = process_of(command.executor);
+    expect(process.registered && !process.killed && !process.ended && process.calls.empty(),
+           "only an idle executor is asked to end, once");
+    process.ended = true;
+    if (process.outdated) return;
+    const TypeOptions options = options_of(process.type);
+    std::uint32_t left = 0;
+    for (const auto& [id, each] : processes_)
+      left += each.type == process.type && !each.killed && !each.ended && !each.outdated;
+    expect(options.idle_time.count() > 0 && left >= options.prestart,
+           "as many as are prestarted stay");
   }
   void obey(const DropData& command) {
     tell("  > drop ", command.object->id.id);
@@ -570,7 +637,6 @@ class World {
     std::vector<bool> out(tasks_.size());
     std::uint32_t cpus = 0;
     for (const auto& [id, process] : processes_) {
-      if (!process.registered) ++cpus;
       for (const Call& call : process.calls) out[static_cast<std::size_t>(call.task)] = true;
       if (!process.calls.empty())
         cpus += std::min<std::uint32_t>(process.traits.threads,
@@ -609,7 +675,10 @@ class World {
           (task.failure != nullptr) == (is_terminal(expected) && expected != TaskState::finished),
           "what did not finish says why");
     }
-    expect(!any_live || core_->busy(), "somebody is at work while tasks are live");
+    const bool ends = std::any_of(processes_.begin(), processes_.end(), [](const auto& each) {
+      return each.second.killed || each.second.ended || each.second.outdated;
+    });
+    expect(!any_live || core_->busy() || ends, "somebody is at work while tasks are live");
     for (std::size_t i = 0; i < objects_.size(); ++i) {
       const int index = static_cast<int>(i);
       const ObjectState expected = model_.unfinished(index) ? ObjectState::unfinished
@@ -640,6 +709,7 @@ class World {
   std::vector<bool> told_failed_;
   std::map<std::uint32_t, Process> processes_;
   std::map<int, int> spawn_failures_;  // by type, in a row
+  std::vector<TypeOptions> type_options_;
   Model model_;
   std::unique_ptr<Core> core_;
 };
