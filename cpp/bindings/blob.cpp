@@ -18,7 +18,8 @@ using tasklib::base::ByteView;
 struct BlobObject {
   PyObject_HEAD PyObject* weak_references;
   std::shared_ptr<const void> keep_alive;
-  ByteView bytes;
+  ByteView bytes;  // of a directory: no data, but the size
+  PyObject* path;  // owned; of a directory, else null
 };
 
 PyTypeObject* blob_type = nullptr;
@@ -53,6 +54,8 @@ PyObject* blob_new(PyTypeObject* type, PyObject* args, PyObject*) {
     if (PyObject_TypeCheck(source, blob_type)) {
       blob->keep_alive = blob_of(source)->keep_alive;
       blob->bytes = blob_of(source)->bytes;
+      blob->path = blob_of(source)->path;
+      Py_XINCREF(blob->path);
     } else {
       blob->keep_alive = hold_buffer(source, blob->bytes);
     }
@@ -68,6 +71,7 @@ void blob_dealloc(PyObject* self) {
   BlobObject* blob = blob_of(self);
   if (blob->weak_references) PyObject_ClearWeakRefs(self);
   blob->keep_alive.~shared_ptr();
+  Py_XDECREF(blob->path);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -75,6 +79,12 @@ void blob_dealloc(PyObject* self) {
 
 int blob_getbuffer(PyObject* self, Py_buffer* view, int flags) {
   static unsigned char nothing = 0;
+  if (blob_of(self)->path) {
+    view->obj = nullptr;
+    PyErr_SetString(PyExc_BufferError,
+                    "a directory has no bytes: look at its path, or write(path) a copy");
+    return -1;
+  }
   const ByteView bytes = blob_of(self)->bytes;
   void* data = const_cast<unsigned char*>(bytes.size ? bytes.data : &nothing);
   return PyBuffer_FillInfo(view, self, data, static_cast<Py_ssize_t>(bytes.size), 1, flags);
@@ -85,9 +95,16 @@ Py_ssize_t blob_length(PyObject* self) {
 }
 
 PyObject* blob_get_bytes(PyObject* self, PyObject*) {
+  if (blob_of(self)->path) return PyErr_Format(PyExc_TypeError, "a directory has no bytes");
   const ByteView bytes = blob_of(self)->bytes;
   return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(bytes.data),
                                    static_cast<Py_ssize_t>(bytes.size));
+}
+
+PyObject* blob_path(PyObject* self, void*) {
+  PyObject* path = blob_of(self)->path ? blob_of(self)->path : Py_None;
+  Py_INCREF(path);
+  return path;
 }
 
 PyObject* blob_address(PyObject* self, void*) {
@@ -99,6 +116,7 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef getset[] = {
+    {"_path", blob_path, nullptr, "Of a directory: where it is.", nullptr},
     {"_address", blob_address, nullptr, "Where the bytes lie, for tests of zero copy.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
@@ -129,6 +147,17 @@ py::object make_blob(std::shared_ptr<const void> keep_alive, ByteView bytes) {
   new (&blob->keep_alive) std::shared_ptr<const void>(std::move(keep_alive));
   new (&blob->bytes) ByteView(bytes);
   return py::reinterpret_steal<py::object>(self);
+}
+
+py::object make_directory(std::shared_ptr<const void> keep_alive, const std::string& path,
+                          std::uint64_t size_bytes) {
+  auto name = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
+  if (!name) throw py::error_already_set();
+  py::object directory =
+      make_blob(std::move(keep_alive), ByteView(nullptr, static_cast<std::size_t>(size_bytes)));
+  blob_of(directory.ptr())->path = name.release().ptr();
+  return directory;
 }
 
 void bind_blob(py::module_& module) {

@@ -9,10 +9,12 @@
 
 #include "base/cpu_limit.h"
 #include "blob.h"
+#include "builtin/tree.h"
 #include "engine.h"
 #include "errors.h"
 #include "objects.h"
 #include "session_core.h"
+#include "values.h"
 
 namespace py = pybind11;
 
@@ -36,6 +38,11 @@ std::shared_ptr<Governor> governor_of(const SessionCore* core) {
               " has no client: it can only build graphs; use Client().new_session()");
   core->engine->drain();
   return core->engine->governor();
+}
+
+/// Throws SessionClosed.
+void check_open(const SessionCore* core) {
+  if (core->closed) raise("SessionClosed", "Session is closed");
 }
 
 // ---- waiting ------------------------------------------------------------------------------------
@@ -82,6 +89,7 @@ struct Items {
     const SessionCore* any = nullptr;
     for (const py::handle item : items) {
       const SessionCore* core = add(item);
+      check_open(core);
       if (any && core->engine != any->engine)
         raise("RainException", "the items belong to different clients: wait for each client's own");
       any = core;
@@ -175,6 +183,7 @@ py::object wait_some(const py::sequence& items, const std::optional<double>& tim
 
 void wait_session(const py::object& session, const std::optional<double>& timeout) {
   const SessionCore* core = core_of(session.ptr());
+  check_open(core);
   const auto governor = governor_of(core);
   const graph::SessionRef record = core->record;
   const auto deadline = deadline_after(timeout);
@@ -373,6 +382,7 @@ void cancel(const py::sequence& items) {
 
 void cancel_session(const py::object& session) {
   const SessionCore* core = core_of(session.ptr());
+  check_open(core);
   const auto governor = governor_of(core);
   const graph::SessionRef record = core->record;
   const py::gil_scoped_release unlocked;
@@ -386,17 +396,21 @@ void unkeep(const py::sequence& items) {
   unkept.governor->unkeep(std::move(unkept.objects));
 }
 
-/// The data of a finished object as a Blob; None when there are none.
-py::object view(const py::object& object) {
+/// Nothing when the object is not finished, or has no data any more.
+std::optional<DataView> data_of(const py::object& object) {
   const ObjectHandle* handle = initialised_object(object.ptr());
   const auto governor = governor_of(handle->session);
   const ObjectRef record(handle->record);
-  std::optional<DataView> data;
-  {
-    const py::gil_scoped_release unlocked;
-    data = governor->view(record);
-  }
+  const py::gil_scoped_release unlocked;
+  return governor->view(record);
+}
+
+/// The data of a finished object as a Blob; None when there are none.
+py::object view(const py::object& object) {
+  auto data = data_of(object);
   if (!data) return py::none();
+  if (data->directory)
+    return make_directory(std::move(data->keep_alive), data->path, data->size_bytes);
   return make_blob(std::move(data->keep_alive), data->bytes);
 }
 
@@ -505,6 +519,16 @@ void bind_client(py::module_& module) {
   module.def("cancel_session", &cancel_session);
   module.def("unkeep", &unkeep);
   module.def("view", &view);
+  module.def("data_size", [](const py::object& object) -> py::object {
+    const auto data = data_of(object);
+    if (!data) return py::none();
+    return py::int_(data->size_bytes);
+  });
+  module.def("copy_tree", [](const py::object& source, const py::object& target) {
+    const std::string from = path_text(source.ptr()), to = path_text(target.ptr());
+    const py::gil_scoped_release unlocked;
+    builtin::copy_tree(from, to, builtin::Copy::writable);
+  });
   module.def("session_id",
              [](const py::object& session) { return core_of(session.ptr())->record->id; });
   module.def("session_name",

@@ -279,6 +279,15 @@ std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source
   return room.data;
 }
 
+/// A directory of the user, as a read-only copy.
+std::shared_ptr<graph::ObjectData> upload_directory(SessionCore* session, const std::string& path) {
+  if (!session->engine) return std::make_shared<OfflineData>();
+  session->engine->drain();
+  const std::shared_ptr<Governor> governor = session->engine->governor();
+  const py::gil_scoped_release unlocked;
+  return governor->put_directory(path);
+}
+
 /// "blob" or "dir", as Rain writes them.
 DataType data_type_of(PyObject* name) {
   const std::string text = text_or_empty(name, "data_type");
@@ -289,7 +298,7 @@ DataType data_type_of(PyObject* name) {
 }
 
 /// DataObject._create(session, label, content_type, data, data_type): gives the handle its record.
-/// `data` is a bytes-like object, or None: a task will produce it.
+/// `data` is a bytes-like object or the path of a directory, or None: a task will produce it.
 PyObject* object_create(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   return guarded([&]() -> PyObject* {
     if (count != 5) throw py::type_error("_create needs 5 arguments");
@@ -300,7 +309,10 @@ PyObject* object_create(PyObject* self, PyObject* const* args, Py_ssize_t count)
     std::string label = text_or_empty(args[1], "label");
     std::string content_type = text_or_empty(args[2], "content_type");
     const DataType data_type = data_type_of(args[4]);
-    if (args[3] != Py_None) record->data = upload(session, args[3]);
+    if (args[3] != Py_None && data_type == DataType::directory)
+      record->data = upload_directory(session, path_text(args[3]));
+    else if (args[3] != Py_None)
+      record->data = upload(session, args[3]);
     describe(*record, std::move(label), std::move(content_type), data_type);
     record->session = session->record.get();
     record->id = {session->record->id, session->next_id++};

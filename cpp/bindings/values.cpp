@@ -249,4 +249,11 @@ py::object from_cbor(ByteView item) {
   return value;
 }
 
+std::string path_text(PyObject* path) {
+  PyObject* bytes = nullptr;
+  if (!PyUnicode_FSConverter(path, &bytes)) throw py::error_already_set();
+  const auto held = py::reinterpret_steal<py::bytes>(bytes);
+  return std::string(held);
+}
+
 }  // namespace rain::bindings

@@ -28,4 +28,7 @@ std::string to_cbor(pybind11::handle value);
 /// Any one CBOR item; an empty view is None. Throws ProtocolError with the offset.
 pybind11::object from_cbor(tasklib::base::ByteView item);
 
+/// A path as the file system has it: names that are no UTF-8 come as surrogate escapes. Throws.
+std::string path_text(PyObject* path);
+
 }  // namespace rain::bindings

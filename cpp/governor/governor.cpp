@@ -264,7 +264,7 @@ std::optional<DataView> Governor::view(const ObjectRef& object) {
   std::optional<DataView> view;
   impl_->run([&] {
     if (auto data = std::static_pointer_cast<Data>(object->data)) {
-      view = DataView{data, data->bytes(), data->path(), data->is_directory()};
+      view = DataView{data, data->bytes(), data->path(), data->is_directory(), data->size_bytes};
     }
   });
   return view;

@@ -33,6 +33,7 @@ struct DataView {
   /// be copied before.
   std::string path;
   bool directory = false;
+  std::uint64_t size_bytes = 0;  // of a directory: of its files together
 };
 
 /// Thrown on use after close(), in a forked child, or with an unknown executor type.

@@ -374,7 +374,7 @@ def test_close_of_a_session_removes_its_data(client: Client) -> None:
     del instance
     gc.collect()
     until(lambda: client._engine.store_usage()["blobs"] == 0, "removed with its session")
-    with pytest.raises(RainException, match="no data"):
+    with pytest.raises(SessionClosed, match="Session is closed"):
         output.fetch()
 
 

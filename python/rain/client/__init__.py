@@ -11,7 +11,7 @@
 """
 
 from rain.client.client import Client
-from rain.client.data import DataObject, blob, pickled
+from rain.client.data import DataObject, blob, directory, pickled
 from rain.client.session import Session
 from rain.client.task import Task
 
@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rain.client.input import Input, InputBase, InputDir
     from rain.client.output import Output, OutputBase, OutputDir
+    from rain.client.program import Program
     from rain.client.states import DataObjectState, TaskState
     from rain.common.data_instance import DataInstance
     from rain.common.errors import (
@@ -58,6 +59,7 @@ __all__ = [
     "Output",
     "OutputBase",
     "OutputDir",
+    "Program",
     "ProtocolError",
     "RainException",
     "RainWarning",
@@ -75,6 +77,7 @@ __all__ = [
     "UsageError",
     "WaitTimeout",
     "blob",
+    "directory",
     "pickled",
 ]
 
@@ -88,6 +91,7 @@ _MODULES = {
     "Output": "rain.client.output",
     "OutputBase": "rain.client.output",
     "OutputDir": "rain.client.output",
+    "Program": "rain.client.program",
     "TaskState": "rain.client.states",
 }
 

@@ -7,6 +7,7 @@ from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
     from typing import Any
 
     from rain.client.session import Session
@@ -101,6 +102,8 @@ class DataObject(_core.DataObjectBase):
         from rain.common.attributes import ObjectInfo
 
         size, content_type, error, debug, user = result
+        if size is None and self.session.active:
+            size = _core.data_size(self)
         return ObjectInfo(size=size, content_type=content_type, error=error, debug=debug, user=user)
 
     @property
@@ -220,6 +223,39 @@ def pickled(
 ) -> DataObject:
     """Make a constant data object of any value that pickle can take."""
     return blob(val, label, encode="pickle", session=session)
+
+
+def directory(
+    path: str | PathLike[str], label: str | None = "const_dir", *, session: Session | None = None
+) -> DataObject:
+    """Make a constant data object of a directory: a copy of what is there now.
+
+    Parameters
+    ----------
+    path : path
+    label : str, optional
+    session : Session, optional
+        Default: the active one.
+
+    Directories, files and symbolic links may be in it. Of the modes the x bits are kept.
+
+    Raises
+    ------
+    NotADirectoryError, FileNotFoundError
+    RainException
+        There is a socket, fifo or device in it, or a link that is absolute or leads outside; or it
+        changed while it was read.
+    """
+    import os
+
+    text = os.fsdecode(path)
+    if not os.path.isdir(text):
+        if not os.path.exists(text):
+            raise FileNotFoundError(f"there is no directory {text!r}")
+        raise NotADirectoryError(f"{text!r} is not a directory: use blob() for a file's bytes")
+    obj = DataObject.__new__(DataObject)
+    obj._create(session, label, None, text, "dir")
+    return obj
 
 
 def to_dataobj(obj: Any) -> DataObject:

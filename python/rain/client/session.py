@@ -87,7 +87,11 @@ class Session(_core.SessionBase):
         _core.set_default_session(self)
 
     def close(self) -> None:
-        """End the session: its tasks are cancelled, its data go. Idempotent."""
+        """End the session: its tasks are cancelled, its data go. Idempotent.
+
+        Afterwards whatever waits, fetches or cancels raises SessionClosed; states, infos and data
+        that were fetched stay.
+        """
         if _core.default_session() is self:
             _core.set_default_session(None)
         _core.close_session(self)
@@ -161,6 +165,9 @@ class Session(_core.SessionBase):
         from rain.client.aio import wait_for_items
 
         waited = tuple(items)
+        for item in waited:
+            if not item.session.active:
+                raise SessionClosed("Session is closed")
         await wait_for_items(waited)
         problem = _core.first_problem(waited)
         if problem is not None:
@@ -196,7 +203,12 @@ class Session(_core.SessionBase):
                 self._raise_failure_of(problem)
             raise RainException(f"{obj!r} has no data: it was unkept, or its session is closed")
         raw_info = obj._result() or (None, "", "", "", {})
-        return DataInstance(data, (obj.id, obj.label, obj._declared_type, obj._user()), raw_info)
+        raw_spec = (obj.id, obj.label, obj._declared_type, obj._user())
+        if data._path is None:
+            return DataInstance(data, raw_spec, raw_info)
+        from rain.common.directory_instance import DirectoryInstance
+
+        return DirectoryInstance(data, raw_spec, raw_info)
 
     def unkeep(self, objects: Iterable[DataObject]) -> None:
         """Take the keep flag of these objects away."""
@@ -234,7 +246,9 @@ class Session(_core.SessionBase):
             _core.cancel(tuple(items))
 
     def _check(self) -> None:
-        """Raise if the session has failed."""
+        """Raise if the session has failed or is closed."""
+        if not self.active:
+            raise SessionClosed("Session is closed")
         if _core.session_failed(self):
             from rain.client.failures import exception_of_session
 

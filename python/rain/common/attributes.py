@@ -27,9 +27,16 @@ class _Attributes:
             setattr(self, name, values[name] if name in values else default())
 
     def _to_json(self) -> dict[str, Any]:
-        """Return a dict of the attributes that say anything (are true)."""
-        values = ((name, getattr(self, name)) for name in self._DEFAULTS)
-        return {name: _jsonable(value) for name, value in values if value}
+        """Return a dict of the attributes that say anything: that differ from their default."""
+        values = {}
+        for name, default in self._DEFAULTS.items():
+            value = getattr(self, name)
+            # None and empty texts and collections say nothing, unless None is the default.
+            absent = default()
+            if value is None or (absent is not None and not value):
+                continue
+            values[name] = _jsonable(value)
+        return values
 
     @classmethod
     def _from_json(cls: type[Self], values: dict[str, Any]) -> Self:

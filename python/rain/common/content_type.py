@@ -28,13 +28,9 @@ def check_content_type(name: str | None) -> None:
 
 def merge_content_types(name_a: str | None, name_b: str | None) -> str | None:
     """Return the more special of two compatible types, else raise RainException."""
-    if name_a is None:
+    if _refines(name_b, name_a):
         return name_b
-    if name_b is None:
-        return name_a
-    if name_b.startswith(name_a):
-        return name_b
-    if name_a.startswith(name_b):
+    if _refines(name_a, name_b):
         return name_a
     if {name_a, name_b} == {"pickle", "cloudpickle"}:
         return "cloudpickle"
@@ -43,11 +39,18 @@ def merge_content_types(name_a: str | None, name_b: str | None) -> str | None:
 
 def is_type_instance(name: str | None, of: str | None) -> bool:
     """True if what has type `name` can be taken for type `of`."""
-    if of is None or name == of:
+    return _refines(name, of) or (name == "pickle" and of == "cloudpickle")
+
+
+def _refines(name: str | None, general: str | None) -> bool:
+    """True if `name` says the same as `general`, or more: "text-utf-8" and "text"."""
+    if general is None or name == general:
         return True
     if name is None:
         return False
-    return name.startswith(of) or (name == "pickle" and of == "cloudpickle")
+    if general == "" or general.endswith("/"):
+        return name.startswith(general)
+    return name.startswith(general + ("-" if general == "text" else "/"))
 
 
 def _codec(content_type: str) -> str | None:

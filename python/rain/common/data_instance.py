@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rain.common.data_type import DataType
     from rain.common.ids import ID
 
+    # id, label, content type, user attributes
     RawSpec = tuple[ID, str | None, str | None, dict[str, Any]]
     RawInfo = tuple[int | None, str, str, str, dict[str, Any]]
 
@@ -40,7 +41,11 @@ class DataInstance(_core.Blob):
 
         object_id, label, content_type, user = self._raw_spec
         return ObjectSpec(
-            id=object_id, label=label or "", content_type=content_type or "", user=user
+            id=object_id,
+            label=label or "",
+            content_type=content_type or "",
+            data_type=self.data_type,
+            user=user,
         )
 
     @property
@@ -55,7 +60,9 @@ class DataInstance(_core.Blob):
 
     @property
     def data_type(self) -> DataType:
-        return self.spec.data_type
+        from rain.common.data_type import DataType
+
+        return DataType.BLOB if self._path is None else DataType.DIRECTORY
 
     @property
     def content_type(self) -> str | None:
