@@ -127,6 +127,11 @@ Governor::Method Governor::intern_method(const std::string& task_type) {
   }
   const std::string name = task_type.substr(0, slash);
   const auto& specs = impl_->specs;
+  if (name == builtin::kTypeName) {
+    if (auto text = builtin::unknown_type_text(task_type); !text.empty()) throw UsageError(text);
+    return {static_cast<graph::TypeIndex>(specs.size()),
+            impl_->runtime.methods().intern(task_type)};
+  }
   const auto found = std::find_if(specs.begin(), specs.end(),
                                   [&](const ExecutorSpec& spec) { return spec.name == name; });
   if (found == specs.end()) {
@@ -239,7 +244,7 @@ void Governor::notify(const TaskRef& task, int eventfd) {
 }
 
 std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes) {
-  if (bytes.size < Runtime::kInlineLimitBytes) return std::make_shared<InlineData>(bytes);
+  if (bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(bytes);
   auto upload = allocate(bytes.size);
   std::memcpy(upload.bytes, bytes.data, bytes.size);
   return upload.data;

@@ -17,6 +17,9 @@
 
 namespace rain {
 
+/// Blobs from this size on go through shared memory; smaller ones ride in the message.
+inline constexpr std::uint64_t kInlineLimitBytes = 64 * 1024;
+
 /// What data left behind when their last owner went, on whatever thread, until the token holder
 /// sees to it: blobs that the store has to hear of, directories to remove. Shared by all data;
 /// outlives the Governor if a view does. Thread-safe.

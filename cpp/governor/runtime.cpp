@@ -127,6 +127,7 @@ Runtime::Events Runtime::iterate(int timeout_ms) {
         break;
       case Source::wake:
         (void)!::read(wake_.get(), &ignored, sizeof ignored);
+        builtin_.finish_done();
         break;
       case Source::executor:
         on_executor_event(ExecutorId{static_cast<std::uint32_t>(events[i].data.u64)},
@@ -161,6 +162,10 @@ void Runtime::pump() {
       } else if (auto* c = std::get_if<graph::Retract>(&command)) {
         retract(*c);
       } else if (auto* c = std::get_if<graph::RequestCancel>(&command)) {
+        if (is_builtin(c->task->type)) {
+          builtin_.request_cancel(*c);
+          continue;
+        }
         auto found = sessions_.find(c->executor);
         if (found != sessions_.end()) {
           found->second->request_cancel(c->task->sequence);
@@ -170,6 +175,8 @@ void Runtime::pump() {
         auto found = sessions_.find(c->executor);
         if (found != sessions_.end()) {
           put_down(*found->second, "it did not stop a cancelled task");
+        } else {
+          builtin_.kill(*c);
         }
       } else if (std::get_if<graph::SessionFailed>(&command)) {
         ++changes_;
@@ -231,6 +238,7 @@ void Runtime::flush(Session& session) {
 void Runtime::tick(TimePoint now) {
   core_.on_tick(now);
   store_tick_ = store_.tick(now);
+  builtin_.tick(now);
   std::vector<Session*> late;
   for (auto& [id, session] : sessions_) {
     if (session->deadline && *session->deadline <= now) late.push_back(session.get());
@@ -259,6 +267,7 @@ void Runtime::arm_timer() {
     if (when && (!next || *when < *next)) next = when;
   };
   consider(store_tick_);
+  consider(builtin_.next_tick());
   for (const auto& [id, session] : sessions_) consider(session->deadline);
   if (next == armed_) return;
   armed_ = next;
@@ -306,7 +315,7 @@ void Runtime::report(const graph::TaskChanged& command) {
   TaskReport report;
   report.id = task.id;
   report.task_type = methods_.name(task.method);
-  report.executor_type = specs_[task.type].name;
+  report.executor_type = is_builtin(task.type) ? builtin::kTypeName : specs_[task.type].name;
   if (const auto* annex = annex_of(task)) report.name = annex->name;
   report.state = command.to;
   report.executor = task.executor.value;
@@ -354,6 +363,7 @@ std::vector<std::int32_t> Runtime::executor_pids() const {
 
 void Runtime::close() {
   if (!launcher_) return;
+  builtin_.close();
   if (!launcher_gone_) {
     const auto deadline = Clock::now() + kCloseGrace;
     for (auto& [id, session] : sessions_) {

@@ -13,6 +13,7 @@
 #include "base/unique_fd.h"
 #include "blob/arena.h"
 #include "blob/store.h"
+#include "builtin/builtin.h"
 #include "graph/core.h"
 #include "object_data.h"
 #include "options.h"
@@ -37,20 +38,21 @@ class MethodTable {
 /// Everything that moves while tasks run: the Core, the store, the executors, the launcher and
 /// the epoll set that watches them. One iterate() waits for what happens, tells the Core, and
 /// does what it commands. Owned by the Governor. Thread: token holder, except wake().
-class Runtime final : private process::ExecutorSession::Listener {
+class Runtime final : public builtin::Host, private process::ExecutorSession::Listener {
  public:
-  /// Blobs from this size on go through shared memory; smaller ones ride in the message.
-  static constexpr std::uint64_t kInlineLimitBytes = 64 * 1024;
   /// cbor-1: data from this size on are sent as a path (reference 1.6).
   static constexpr std::uint64_t kPathLimitBytes = 256 * 1024;
 
   /// Makes the run directory and starts the launcher. Throws SystemError.
   explicit Runtime(const GovernorOptions& options);
-  ~Runtime();
+  ~Runtime() override;
 
-  graph::Core& core() { return core_; }
+  graph::Core& core() override { return core_; }
   tasklib::blob::Store& store() { return store_; }
   MethodTable& methods() { return methods_; }
+  const std::string& task_type(std::uint32_t method) const override {
+    return methods_.name(method);
+  }
   const std::string& run_directory() const { return run_directory_; }
   /// Readable when iterate(0) would find something to do.
   int epoll_fd() const { return epoll_.get(); }
@@ -63,15 +65,15 @@ class Runtime final : private process::ExecutorSession::Listener {
   /// that did not come through iterate().
   void pump();
   /// Ends a wait in iterate(). Thread-safe.
-  void wake();
+  void wake() override;
   /// True when polling is better than blocking: something is running, and a CPU is free for us.
   bool should_poll() const { return core_.busy() && core_.busy_executors() < cpus_; }
 
   /// Room for a blob of the client's own. Throws StoreFull.
-  std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes);
-  const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
+  std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) override;
+  const std::shared_ptr<ReleaseQueue>& releases() const override { return releases_; }
   /// Thread-safe.
-  DataDirectory& data_directory() { return data_directory_; }
+  DataDirectory& data_directory() override { return data_directory_; }
 
   /// Number of changes to a terminal state so far: waiters look at their condition when it moves.
   std::uint64_t changes() const { return changes_; }
@@ -107,6 +109,9 @@ class Runtime final : private process::ExecutorSession::Listener {
   void changed(const graph::TaskChanged& command);
   void report(const graph::TaskChanged& command);
   void data_dropped(const graph::DropData& command);
+
+  /// The executor type `buildin`: one after the registered ones.
+  bool is_builtin(graph::TypeIndex type) const { return type == specs_.size(); }
 
   // Events.
   void on_launcher();
@@ -167,6 +172,7 @@ class Runtime final : private process::ExecutorSession::Listener {
   std::vector<std::string> warnings_;
   std::vector<graph::Command> commands_;  // scratch, as the next
   tasklib::wire::Call scratch_call_;
+  builtin::Builtin builtin_{*this};
 };
 
 }  // namespace rain

@@ -60,6 +60,7 @@ class OutputError : public std::runtime_error {
 }  // namespace
 
 void Runtime::send_call(const graph::SendCall& command) {
+  if (is_builtin(command.task->type)) return builtin_.send_call(command);
   auto found = sessions_.find(command.executor);
   if (found == sessions_.end()) return;  // its end is on the way to the Core
   Session& session = *found->second;
@@ -193,6 +194,7 @@ void Runtime::end_view(Session& session, const BlobRef& ref) {
 }
 
 void Runtime::retract(const graph::Retract& command) {
+  if (is_builtin(command.task->type)) return builtin_.retract(command);
   auto found = sessions_.find(command.executor);
   if (found == sessions_.end()) return;
   const auto now = Clock::now();

@@ -43,6 +43,7 @@ void set_variable(std::vector<std::string>& environment, const std::string& entr
 }  // namespace
 
 void Runtime::spawn(const graph::SpawnExecutor& command) {
+  if (is_builtin(command.type)) return builtin_.spawn(command);
   const ExecutorSpec& spec = specs_[command.type];
   const auto now = Clock::now();
   try {
@@ -128,7 +129,10 @@ void Runtime::put_down(Session& session, const std::string& trouble) {
 void Runtime::on_launcher() {
   while (auto report = launcher_->next_report()) {
     auto found = sessions_.find(ExecutorId{report->key});
-    if (found == sessions_.end()) continue;
+    if (found == sessions_.end()) {
+      builtin_.on_report(*report);
+      continue;
+    }
     Session& session = *found->second;
     if (report->kind == launcher::ReportKind::started) {
       session.pid = report->pid;
@@ -149,6 +153,7 @@ void Runtime::on_launcher_gone() {
       "The launcher, which starts and watches this Client's executors, was killed; its executors "
       "ended with it. Create a new Client";
   core_.on_all_lost(failure, Clock::now());
+  builtin_.lose_all();
   for (auto& [id, session] : sessions_) store_.drop_holder(id, Clock::now());
   sessions_.clear();
   dirty_.clear();

@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "tasklib/src/executor": {"base", "wire", "blob", "executor", "public"},
     "governor/graph": {"graph", "base/ids.h", "base/errors.h", "base/clock.h"},
     "governor/process": {"process", "base", "wire", "blob", "graph", *LAUNCHER_HEADERS},
-    "governor/builtin": {"builtin", "graph", "process", "base", "wire", "blob", *LAUNCHER_HEADERS},
+    "governor/builtin": {"annex.h", "object_data.h", "builtin", "graph", "process", "base", "wire", "blob", *LAUNCHER_HEADERS},
     "governor": {"governor", "builtin", "graph", "process", "base", "wire", "blob", *LAUNCHER_HEADERS},
     "launcher": {"launcher"},
 }
