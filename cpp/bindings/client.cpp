@@ -452,6 +452,24 @@ std::vector<std::int32_t> executor_pids(Engine& engine) {
   return governor->executor_pids();
 }
 
+template <class Id>
+py::list id_pairs(const std::vector<Id>& ids) {
+  py::list pairs;
+  for (const auto& id : ids) pairs.append(py::make_tuple(id.session, id.id));
+  return pairs;
+}
+
+/// (ids of tasks that have not ended, ids of objects that have data)
+py::tuple holdings(Engine& engine) {
+  const auto governor = engine.governor();
+  Governor::Holdings all;
+  {
+    const py::gil_scoped_release unlocked;
+    all = governor->holdings();
+  }
+  return py::make_tuple(id_pairs(all.tasks), id_pairs(all.objects));
+}
+
 py::dict store_usage(Engine& engine) {
   const auto governor = engine.governor();
   tasklib::blob::Store::Usage usage;
@@ -475,6 +493,7 @@ void bind_engine(py::module_& module) {
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"))
       .def_property_readonly("closed", &Engine::closed)
+      .def_property_readonly("cpus", &Engine::cpus)
       .def_property_readonly("run_directory", &Engine::run_directory)
       .def("close", &Engine::close)
       .def("drain", &Engine::drain)
@@ -488,6 +507,7 @@ void bind_engine(py::module_& module) {
            })
       .def("take_reports", &take_reports)
       .def("store_usage", &store_usage)
+      .def("holdings", &holdings)
       .def("open_session", &open_engine_session);
   module.def("usable_cpus", [] { return tasklib::base::usable_cpus(); });
   module.def("close_all", &Engine::close_all);

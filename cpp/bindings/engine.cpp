@@ -21,7 +21,7 @@ std::vector<Engine*>& engines() {
 
 }  // namespace
 
-Engine::Engine(GovernorOptions options) {
+Engine::Engine(GovernorOptions options) : cpus_(options.cpus) {
   {
     py::gil_scoped_release unlocked;
     governor_ = std::make_shared<Governor>(std::move(options));

@@ -34,6 +34,7 @@ class Engine {
   void close();
 
   const std::string& run_directory() const { return run_directory_; }
+  std::uint32_t cpus() const { return cpus_; }
   /// Also after close(). Release the GIL.
   std::vector<TaskReport> take_reports();
   std::vector<std::string> take_warnings();
@@ -55,6 +56,7 @@ class Engine {
   static void after_fork_in_child();
 
  private:
+  const std::uint32_t cpus_;
   std::shared_ptr<Governor> governor_;  // null after close()
   std::string run_directory_;
   std::vector<TaskReport> last_reports_;  // of the closed governor

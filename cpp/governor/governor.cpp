@@ -317,6 +317,17 @@ std::vector<std::int32_t> Governor::executor_pids() {
   return pids;
 }
 
+Governor::Holdings Governor::holdings() {
+  Holdings all;
+  impl_->run([&] {
+    for (const auto& session : impl_->sessions) {
+      for (const auto& task : session->live) all.tasks.push_back(task->id);
+      for (const auto& object : session->holding) all.objects.push_back(object->id);
+    }
+  });
+  return all;
+}
+
 std::string Governor::run_directory() const { return impl_->runtime.run_directory(); }
 
 void Governor::close() {

@@ -119,6 +119,12 @@ class Governor {
   tasklib::blob::Store::Usage store_usage();
   std::vector<std::int32_t> executor_pids();
   std::string run_directory() const;
+  /// What all sessions have at this moment: tasks that have not ended, objects that have data.
+  struct Holdings {
+    std::vector<graph::TaskId> tasks;
+    std::vector<graph::DataObjectId> objects;
+  };
+  Holdings holdings();
 
   /// Ends everything and waits for it. Idempotent.
   void close();

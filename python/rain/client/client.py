@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rain.client.report import TaskReport
     from rain.client.session import Item
 
+LOCAL_GOVERNOR = "127.0.0.1:0"  # of a governor in the client's own process, which has no address
+
 
 class Client:
     """Runs tasks on this machine, with a governor inside this process.
@@ -133,8 +135,27 @@ class Client:
         for item in items:
             session = getattr(item, "session", None)
             if session is None:
-                raise RainException(f"{item!r} is not tasks nor dataobject")
+                raise RainException(f"'{item}' is not tasks nor dataobject")
             session.update((item,))
+
+    def get_server_info(self) -> dict[str, Any]:
+        """Return what there is of governors: this client's own.
+
+        A dict ``{"governors": [governor]}``, a governor being a dict of its ``"governor_id"``, the
+        ids of ``"tasks"`` that have not ended, of ``"objects"`` that have data and of
+        ``"objects_to_delete"`` (none: they go at once), and its ``"resources"``.
+        """
+        from rain.common.ids import ID
+
+        tasks, objects = self._engine.holdings()
+        governor = {
+            "governor_id": LOCAL_GOVERNOR,
+            "tasks": [ID(*pair) for pair in tasks],
+            "objects": [ID(*pair) for pair in objects],
+            "objects_to_delete": [],
+            "resources": {"cpus": self._engine.cpus},
+        }
+        return {"governors": [governor]}
 
     def report(self) -> Sequence[TaskReport]:
         """Return the tasks that ended since the last call, in the order of their ends.

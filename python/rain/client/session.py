@@ -232,7 +232,7 @@ class Session(_core.SessionBase):
         """Raise if an item's session has failed; states and infos are always up to date."""
         for item in items:
             if not isinstance(item, (_core.TaskBase, DataObject)):
-                raise RainException(f"{item!r} is not tasks nor dataobject")
+                raise RainException(f"'{item}' is not tasks nor dataobject")
             item.session._check()
 
     def cancel(self, items: Sequence[Item] | None = None) -> None:
