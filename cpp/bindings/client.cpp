@@ -30,7 +30,8 @@ using tasklib::base::TimePoint;
 
 std::string text_of(py::handle object) { return py::repr(object); }
 
-/// The governor of a session, to be held during the call. Throws RainException, UsageError.
+}  // namespace
+
 std::shared_ptr<Governor> governor_of(const SessionCore* core) {
   if (!core->engine)
     raise("RainException",
@@ -39,6 +40,19 @@ std::shared_ptr<Governor> governor_of(const SessionCore* core) {
   core->engine->drain();
   return core->engine->governor();
 }
+
+TaskRef deciding_task(py::handle item) {
+  if (is_task(item.ptr())) return TaskRef(initialised_task(item.ptr())->record);
+  if (is_data_object(item.ptr())) return TaskRef(initialised_object(item.ptr())->producer);
+  throw py::type_error("Neither Task or DataObject: " + text_of(item));
+}
+
+const SessionCore* session_of(py::handle item) {
+  return is_task(item.ptr()) ? initialised_task(item.ptr())->session
+                             : initialised_object(item.ptr())->session;
+}
+
+namespace {
 
 /// Throws SessionClosed.
 void check_open(const SessionCore* core) {
@@ -174,9 +188,7 @@ py::object wait_some(const py::sequence& items, const std::optional<double>& tim
                          [&] { governor.cancel(waited.all_tasks()); }))
     raise_timeout(*timeout);
   for (const py::handle item : items) {
-    const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
-                                                  : initialised_object(item.ptr())->session;
-    if (session_failed(core)) return py::reinterpret_borrow<py::object>(item);
+    if (session_failed(session_of(item))) return py::reinterpret_borrow<py::object>(item);
   }
   return py::none();
 }
@@ -203,25 +215,6 @@ bool is_done(const py::object& item) {
   return state == ObjectState::finished || state == ObjectState::removed;
 }
 
-/// Whose end decides about the item: itself, or an object's producer where that is known.
-TaskRef deciding_task(const py::object& item) {
-  if (is_task(item.ptr())) return TaskRef(initialised_task(item.ptr())->record);
-  if (is_data_object(item.ptr())) return TaskRef(initialised_object(item.ptr())->producer);
-  throw py::type_error("Neither Task or DataObject: " + text_of(item));
-}
-
-/// Writes the eventfd when the item is done. False: it is done already, or will never say so.
-bool notify(const py::object& item, int eventfd) {
-  const TaskRef task = deciding_task(item);
-  if (!task || task->state.load() == TaskState::draft) return false;
-  const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
-                                                : initialised_object(item.ptr())->session;
-  const auto governor = governor_of(core);
-  const py::gil_scoped_release unlocked;
-  governor->notify(task, eventfd);
-  return true;
-}
-
 // ---- failures -----------------------------------------------------------------------------------
 
 /// (kind, id of the task that did not finish, origin's id, message, debug, report), or None.
@@ -236,11 +229,8 @@ py::object failure_tuple(const graph::FailurePtr& failure, const TaskRef& task =
 
 py::object failure_of(const py::object& item) {
   const TaskRef task = deciding_task(item);
-  if (!task) return py::none();
-  const SessionCore* core = is_task(item.ptr()) ? initialised_task(item.ptr())->session
-                                                : initialised_object(item.ptr())->session;
-  const auto governor = governor_of(core);
-  return failure_tuple(governor->failure(task), task);
+  if (!task || !graph::is_terminal(task->state.load(std::memory_order_acquire))) return py::none();
+  return failure_tuple(task->failure, task);
 }
 
 py::object failure_of_session(const py::object& session) {
@@ -405,13 +395,31 @@ std::optional<DataView> data_of(const py::object& object) {
   return governor->view(record);
 }
 
-/// The data of a finished object as a Blob; None when there are none.
-py::object view(const py::object& object) {
-  auto data = data_of(object);
+py::object to_python(std::optional<DataView>& data) {
   if (!data) return py::none();
   if (data->directory)
     return make_directory(std::move(data->keep_alive), data->path, data->size_bytes);
   return make_blob(std::move(data->keep_alive), data->bytes);
+}
+
+/// The data of a finished object as a Blob; None when there are none.
+py::object view(const py::object& object) {
+  auto data = data_of(object);
+  return to_python(data);
+}
+
+/// The data of many finished objects, with one look at the governor.
+py::list views(const py::sequence& objects) {
+  const Items items(objects);
+  py::list list;
+  if (!items.governor) return list;
+  std::vector<std::optional<DataView>> all;
+  {
+    const py::gil_scoped_release unlocked;
+    all = items.governor->views(items.objects);
+  }
+  for (auto& data : all) list.append(to_python(data));
+  return list;
 }
 
 // ---- engine -------------------------------------------------------------------------------------
@@ -525,7 +533,6 @@ void bind_client(py::module_& module) {
   module.def("wait_session", &wait_session, py::arg("session"), no_timeout);
   module.def("first_problem", &first_problem);
   module.def("is_done", &is_done);
-  module.def("notify", &notify);
   module.def("failure", &failure_of);
   module.def("session_failure", &failure_of_session);
   module.def("find_task", &find_task);
@@ -539,6 +546,7 @@ void bind_client(py::module_& module) {
   module.def("cancel_session", &cancel_session);
   module.def("unkeep", &unkeep);
   module.def("view", &view);
+  module.def("views", &views);
   module.def("data_size", [](const py::object& object) -> py::object {
     const auto data = data_of(object);
     if (!data) return py::none();

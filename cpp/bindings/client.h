@@ -2,7 +2,25 @@
 
 #include <pybind11/pybind11.h>
 
+#include <memory>
+
+#include "graph/records.h"
+
+namespace rain {
+class Governor;
+}
+
 namespace rain::bindings {
+
+class SessionCore;
+
+/// The governor of a session, to be held during the call. Throws RainException, UsageError.
+std::shared_ptr<Governor> governor_of(const SessionCore* core);
+/// Whose end decides about the item: itself, or an object's producer where that is known (else
+/// null). Throws TypeError when it is neither a task nor a data object.
+graph::TaskRef deciding_task(pybind11::handle item);
+/// Requires: a task or a data object.
+const SessionCore* session_of(pybind11::handle item);
 
 /// Adds Engine and what rain.client does with sessions, tasks and data objects.
 void bind_client(pybind11::module_& module);

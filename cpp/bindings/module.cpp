@@ -4,6 +4,7 @@
 
 #include "blob.h"
 #include "client.h"
+#include "completions.h"
 #include "errors.h"
 #include "executor.h"
 #include "objects.h"
@@ -18,6 +19,7 @@ PYBIND11_MODULE(_core, module) {
   bind_blob(module);
   bind_objects(module);
   bind_client(module);
+  bind_completions(module);
   bind_executor(module);
 
   module.def("cbor_dumps", [](const py::object& value) { return py::bytes(to_cbor(value)); });

@@ -1,7 +1,5 @@
 #include "governor.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -22,7 +20,6 @@ using graph::SessionRef;
 using graph::TaskRef;
 using tasklib::base::ByteView;
 using tasklib::base::TimePoint;
-using tasklib::base::UniqueFd;
 
 namespace {
 
@@ -237,10 +234,24 @@ Governor::Wait Governor::wait_session(const SessionRef& session,
       deadline);
 }
 
-void Governor::notify(const TaskRef& task, int eventfd) {
-  UniqueFd copy(tasklib::base::checked("dup", "eventfd",
-                                       [&] { return ::fcntl(eventfd, F_DUPFD_CLOEXEC, 0); }));
-  impl_->run([&] { impl_->runtime.watch(task, std::move(copy)); });
+void Governor::watch(const std::vector<TaskRef>& tasks,
+                     const std::shared_ptr<CompletionQueue>& queue) {
+  if (impl_->forked) impl_->run([] {});
+  std::vector<TaskRef> unfinished;
+  for (const auto& task : tasks) {
+    if (is_over(*task)) {
+      queue->push(task);
+    } else {
+      unfinished.push_back(task);
+    }
+  }
+  if (unfinished.size() < tasks.size()) queue->signal();
+  if (unfinished.empty()) return;
+  impl_->run_even_if_closed([&] { impl_->runtime.watch(unfinished, queue); });
+}
+
+Governor::Wait Governor::wait(const CompletionQueue& queue, std::optional<TimePoint> deadline) {
+  return impl_->wait([&] { return !queue.empty(); }, deadline);
 }
 
 std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes) {
@@ -266,13 +277,20 @@ Governor::Upload Governor::allocate(std::uint64_t size_bytes) {
 }
 
 std::optional<DataView> Governor::view(const ObjectRef& object) {
-  std::optional<DataView> view;
+  return std::move(views({object})[0]);
+}
+
+std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef>& objects) {
+  std::vector<std::optional<DataView>> views(objects.size());
   impl_->run([&] {
-    if (auto data = std::static_pointer_cast<Data>(object->data)) {
-      view = DataView{data, data->bytes(), data->path(), data->is_directory(), data->size_bytes};
+    for (std::size_t i = 0; i < objects.size(); ++i) {
+      if (auto data = std::static_pointer_cast<Data>(objects[i]->data)) {
+        views[i] = DataView{data, data->bytes(), data->path(), data->is_directory(),
+                            data->size_bytes};
+      }
     }
   });
-  return view;
+  return views;
 }
 
 FailurePtr Governor::failure(const TaskRef& task) {

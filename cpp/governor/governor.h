@@ -16,6 +16,7 @@
 #include "base/errors.h"
 #include "base/ids.h"
 #include "blob/store.h"
+#include "completion_queue.h"
 #include "graph/core.h"
 #include "graph/records.h"
 #include "options.h"
@@ -88,9 +89,12 @@ class Governor {
   Wait wait_session(const graph::SessionRef& session,
                     std::optional<tasklib::base::TimePoint> deadline);
 
-  /// For asyncio: `eventfd` is written once each task is terminal (at once if it is already).
-  /// The governor keeps its own duplicate.
-  void notify(const graph::TaskRef& task, int eventfd);
+  /// Each task is pushed once it is terminal: at once if it is already. As often as it is watched.
+  /// Requires: submitted.
+  void watch(const std::vector<graph::TaskRef>& tasks,
+             const std::shared_ptr<CompletionQueue>& queue);
+  /// Blocks until there is something to take, as wait() above.
+  Wait wait(const CompletionQueue& queue, std::optional<tasklib::base::TimePoint> deadline);
 
   /// Bytes for a constant object. Below the inline limit they are copied into memory, above it
   /// into shared memory, once. Throws StoreFull.
@@ -107,6 +111,8 @@ class Governor {
   Upload allocate(std::uint64_t size_bytes);
   /// The bytes of a finished object; nothing when it is not finished (or removed).
   std::optional<DataView> view(const graph::ObjectRef& object);
+  /// The same for many, with the token taken once. Parallel to `objects`.
+  std::vector<std::optional<DataView>> views(const std::vector<graph::ObjectRef>& objects);
 
   /// Why the task or session did not finish; null when it did or still may.
   graph::FailurePtr failure(const graph::TaskRef& task);

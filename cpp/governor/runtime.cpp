@@ -185,6 +185,7 @@ void Runtime::pump() {
   }
   drain_releases(Clock::now());
   flush_freed();
+  for (const auto& queue : std::exchange(to_signal_, {})) queue->signal();
   auto dirty = std::exchange(dirty_, {});
   for (auto* session : dirty) {
     if (session->dirty) flush(*session);
@@ -301,11 +302,17 @@ void Runtime::changed(const graph::TaskChanged& command) {
   if (!graph::is_terminal(command.to)) return;
   ++changes_;
   if (recording_) report(command);
-  if (watchers_.empty() || !command.task->watched) return;
-  const auto [first, last] = watchers_.equal_range(command.task.get());
+  if (command.task->watched) tell_watchers(command.task);
+}
+
+void Runtime::tell_watchers(const graph::TaskRef& task) {
+  const auto [first, last] = watchers_.equal_range(task.get());
   for (auto entry = first; entry != last; ++entry) {
-    const std::uint64_t one = 1;
-    (void)!::write(entry->second.get(), &one, sizeof one);
+    auto queue = entry->second.lock();
+    if (!queue) continue;
+    queue->push(task);
+    if (std::find(to_signal_.begin(), to_signal_.end(), queue) == to_signal_.end())
+      to_signal_.push_back(std::move(queue));
   }
   watchers_.erase(first, last);
 }
@@ -329,14 +336,13 @@ void Runtime::report(const graph::TaskChanged& command) {
   reports_.push_back(std::move(report));
 }
 
-void Runtime::watch(const graph::TaskRef& task, UniqueFd eventfd) {
-  if (graph::is_terminal(task->state.load(std::memory_order_relaxed))) {
-    const std::uint64_t one = 1;
-    (void)!::write(eventfd.get(), &one, sizeof one);
-    return;
+void Runtime::watch(const std::vector<graph::TaskRef>& tasks,
+                    const std::shared_ptr<CompletionQueue>& queue) {
+  for (const auto& task : tasks) {
+    task->watched = true;
+    watchers_.emplace(task.get(), queue);
+    if (graph::is_terminal(task->state.load(std::memory_order_relaxed))) tell_watchers(task);
   }
-  task->watched = true;
-  watchers_.emplace(task.get(), std::move(eventfd));
 }
 
 void Runtime::data_dropped(const graph::DropData& command) {

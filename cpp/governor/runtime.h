@@ -14,6 +14,7 @@
 #include "blob/arena.h"
 #include "blob/store.h"
 #include "builtin/builtin.h"
+#include "completion_queue.h"
 #include "graph/core.h"
 #include "object_data.h"
 #include "options.h"
@@ -77,8 +78,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
   /// Number of changes to a terminal state so far: waiters look at their condition when it moves.
   std::uint64_t changes() const { return changes_; }
-  /// The eventfd is written when the task is terminal.
-  void watch(const graph::TaskRef& task, tasklib::base::UniqueFd eventfd);
+  /// Each task is pushed when it is terminal; the queue is signalled once for many.
+  void watch(const std::vector<graph::TaskRef>& tasks,
+             const std::shared_ptr<CompletionQueue>& queue);
 
   void record_reports(bool on) { recording_ = on; }
   std::vector<TaskReport> take_reports() { return std::exchange(reports_, {}); }
@@ -107,6 +109,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void send_call(const graph::SendCall& command);
   void retract(const graph::Retract& command);
   void changed(const graph::TaskChanged& command);
+  void tell_watchers(const graph::TaskRef& task);
   void report(const graph::TaskChanged& command);
   void data_dropped(const graph::DropData& command);
 
@@ -164,7 +167,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   bool launcher_gone_ = false, pumping_ = false, store_changed_ = false;
 
   std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;
-  std::unordered_multimap<const graph::TaskRecord*, tasklib::base::UniqueFd> watchers_;
+  std::unordered_multimap<const graph::TaskRecord*, std::weak_ptr<CompletionQueue>> watchers_;
+  std::vector<std::shared_ptr<CompletionQueue>> to_signal_;
   std::uint64_t changes_ = 0;
   bool recording_ = false;
   std::vector<TaskReport> reports_;

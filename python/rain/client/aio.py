@@ -1,71 +1,78 @@
-"""Waiting within asyncio: the governor writes an eventfd, the event loop reads it."""
+"""Waiting within asyncio: the governor fills a queue, the event loop watches its descriptor."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 
 from rain import _core
 from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from rain.client.data import DataObject
     from rain.client.task import Task
 
 
-class _Watch:
-    """The waits of one event loop; they share an eventfd, which exists while there are any."""
+class _Wait:
+    """One coroutine that waits for `left` more items."""
+
+    __slots__ = ("future", "left")
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+        self.left = 0
+
+
+class _Listener:
+    """The waits of one event loop; they share a queue, which exists while there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.waits: dict[asyncio.Future[None], list[Task | DataObject]] = {}
-        self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        loop.add_reader(self.eventfd, self.on_readable)
+        self.waits = 0
+        self.queue = _core.CompletionQueue()
+        loop.add_reader(self.queue.fileno(), self.on_readable)
 
     def on_readable(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self.eventfd)
-        for future, items in list(self.waits.items()):
-            # From the end, so that each item is looked at once after it is done.
-            while items and _core.is_done(items[-1]):
-                items.pop()
-            if not items and not future.done():
-                future.set_result(None)
-
-    def close(self) -> None:
-        self.loop.remove_reader(self.eventfd)
-        os.close(self.eventfd)
+        for wait in self.queue.take():
+            wait.left -= 1
+            if wait.left == 0 and not wait.future.done():
+                wait.future.set_result(None)
 
 
-_watches: dict[asyncio.AbstractEventLoop, _Watch] = {}
+_listeners: dict[asyncio.AbstractEventLoop, _Listener] = {}
 
 
-async def wait_for_items(items: Sequence[Task | DataObject]) -> None:
+def check_watchable(items: Iterable[Task | DataObject]) -> None:
+    """Raise if nothing will ever tell that one of the items is done."""
+    for item in items:
+        if not _core.is_done(item) and not _core.is_watchable(item):
+            raise RainException(
+                f"{item!r} is not submitted, or it is not known which task makes it: "
+                "submit it, and wait for the task"
+            )
+
+
+async def wait_for_items(items: Iterable[Task | DataObject]) -> None:
     """Return when all items are done, whatever their end."""
-    left = [item for item in items if not _core.is_done(item)]
-    if not left:
+    unfinished = [item for item in items if not _core.is_done(item)]
+    if not unfinished:
         return
     loop = asyncio.get_running_loop()
-    watch = _watches.get(loop)
-    if watch is None:
-        watch = _watches[loop] = _Watch(loop)
-    future: asyncio.Future[None] = loop.create_future()
-    watch.waits[future] = left
+    listener = _listeners.get(loop)
+    if listener is None:
+        listener = _listeners[loop] = _Listener(loop)
+    wait = _Wait(loop.create_future())
+    listener.waits += 1
     try:
-        for item in tuple(left):
-            if not _core.notify(item, watch.eventfd) and not _core.is_done(item):
-                raise RainException(
-                    f"{item!r} is not submitted, or it is not known which task makes it: "
-                    "submit it, and wait for the task"
-                )
-        watch.on_readable()
-        await future
+        wait.left = listener.queue.watch_all(unfinished, [wait] * len(unfinished))
+        if wait.left < len(unfinished):
+            check_watchable(unfinished)
+        if wait.left:
+            await wait.future
     finally:
-        del watch.waits[future]
-        if not watch.waits:
-            del _watches[loop]
-            watch.close()
+        listener.waits -= 1
+        if not listener.waits:
+            del _listeners[loop]
+            loop.remove_reader(listener.queue.fileno())

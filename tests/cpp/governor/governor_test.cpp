@@ -2,10 +2,11 @@
 
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
 namespace rain {
@@ -373,15 +374,59 @@ TEST_F(GovernorTest, an_eventfd_is_written_when_the_task_ends_though_nobody_wait
   start({plain("p", "cbor-2")}, 1);
   auto session = governor->new_session("s", OnError::fail);
   auto one = task(session, "p/none", {}, 0);
-  const int event = ::eventfd(0, EFD_CLOEXEC);
+  const auto queue = std::make_shared<CompletionQueue>();
+  pollfd readable{queue->fd(), POLLIN, 0};
   submit(session, {one});
-  governor->notify(one, event);
-  std::uint64_t value = 0;
-  EXPECT_EQ(::read(event, &value, sizeof value), 8);  // blocks until the background thread did it
+  governor->watch({one}, queue);
+  EXPECT_EQ(::poll(&readable, 1, -1), 1);  // until the background thread did it
   EXPECT_EQ(one->state, TaskState::finished);
-  governor->notify(one, event);
-  EXPECT_EQ(::read(event, &value, sizeof value), 8);
-  ::close(event);
+  EXPECT_EQ(queue->take(), std::vector<TaskRef>{one});
+  EXPECT_EQ(::poll(&readable, 1, 0), 0);
+  governor->watch({one}, queue);
+  EXPECT_EQ(::poll(&readable, 1, 0), 1);
+  EXPECT_EQ(queue->take(), std::vector<TaskRef>{one});
+}
+
+TEST_F(GovernorTest, a_completion_queue_gets_each_watched_task_once_however_it_ends) {
+  start({plain("p", "cbor-2")}, 1);
+  auto session = governor->new_session("s", OnError::continue_);
+  std::vector<TaskRef> tasks;
+  for (int i = 0; i < 50; ++i) tasks.push_back(task(session, "p/none", {}, 0));
+  tasks.push_back(task(session, "p/fail", {}, 0));
+  tasks.push_back(task(session, "p/hang", {}, 0));
+  submit(session, tasks);
+  const auto queue = std::make_shared<CompletionQueue>();
+  auto gone = std::make_shared<CompletionQueue>();
+  governor->watch(tasks, queue);
+  governor->watch(tasks, gone);
+  gone.reset();  // a listener may leave
+  governor->cancel({tasks.back()});
+  std::vector<TaskRef> heard;
+  while (heard.size() < tasks.size()) {
+    while (governor->wait(*queue, {}) == Governor::Wait::interrupted) {
+    }
+    for (auto& one : queue->take()) heard.push_back(one);
+  }
+  for (const auto& one : tasks) {
+    EXPECT_EQ(std::count(heard.begin(), heard.end(), one), 1);
+    EXPECT_TRUE(graph::is_terminal(one->state));
+  }
+  EXPECT_TRUE(queue->empty());
+  EXPECT_EQ(governor->wait(*queue, tasklib::base::Clock::now()), Governor::Wait::timed_out);
+}
+
+TEST_F(GovernorTest, close_ends_what_a_completion_queue_waits_for) {
+  start({plain("p", "cbor-2")}, 1);
+  auto session = governor->new_session("s", OnError::continue_);
+  auto hang = task(session, "p/hang", {}, 0);
+  submit(session, {hang});
+  const auto queue = std::make_shared<CompletionQueue>();
+  governor->watch({hang}, queue);
+  governor->close();
+  EXPECT_EQ(governor->wait(*queue, {}), Governor::Wait::done);
+  EXPECT_EQ(queue->take(), std::vector<TaskRef>{hang});
+  governor->watch({hang}, queue);
+  EXPECT_FALSE(queue->empty());
 }
 
 TEST_F(GovernorTest, use_after_close_is_a_usage_error) {
