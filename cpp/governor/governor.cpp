@@ -285,8 +285,8 @@ std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef
   impl_->run([&] {
     for (std::size_t i = 0; i < objects.size(); ++i) {
       if (auto data = std::static_pointer_cast<Data>(objects[i]->data)) {
-        views[i] = DataView{data, data->bytes(), data->path(), data->is_directory(),
-                            data->size_bytes};
+        views[i] =
+            DataView{data, data->bytes(), data->path(), data->is_directory(), data->size_bytes};
       }
     }
   });
