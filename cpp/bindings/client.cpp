@@ -469,6 +469,7 @@ py::list id_pairs(const std::vector<Id>& ids) {
 
 /// (ids of tasks that have not ended, ids of objects that have data)
 py::tuple holdings(Engine& engine) {
+  engine.drain();
   const auto governor = engine.governor();
   Governor::Holdings all;
   {
