@@ -51,13 +51,9 @@ def test_input_takes_an_object_of_its_type(graph: Session, tmp_path: Path) -> No
     assert Input("a", dataobj=data).dataobj is data
     assert Input("a", dataobj=producer).dataobj is producer.output
     assert InputDir("a", dataobj=tree).dataobj is tree
-    with pytest.raises(
-        Exception, match=r"^Input exects data type .*, but provided data"
-    ):
+    with pytest.raises(Exception, match=r"^Input exects data type .*, but provided data"):
         Input("a", dataobj=tree)
-    with pytest.raises(
-        Exception, match=r"^Input exects data type .*, but provided data"
-    ):
+    with pytest.raises(Exception, match=r"^Input exects data type .*, but provided data"):
         InputDir("a", dataobj=data)
     with pytest.raises(RainException, match="cannot be used as a data object"):
         Input("a", dataobj="text")
