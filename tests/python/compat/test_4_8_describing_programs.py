@@ -117,7 +117,7 @@ def test_make_directory() -> None:
         assert outputs_of(task) == [(None, "dir", None)]
 
 
-@pytest.mark.parametrize("wrong", [[], {}, 17, ["ab", "c"], [("x",)], None])
+@pytest.mark.parametrize("wrong", [[], {}, 17, ["abc"], [("x",)], None])
 def test_make_directory_needs_pairs(wrong: Any) -> None:
     with pytest.raises(TypeError) as caught:
         MakeDirectory(wrong)
