@@ -769,7 +769,7 @@ def test_info_and_report_say_what_ran(make_client: MakeClient) -> None:
     with client.new_session():
         call("hello", call("hello", blob("x")), executor="pytester", name="second").output.fetch()
     info = client.info()
-    assert info["executors"] == ["cpptester", "pytester"]
+    assert info["executors"] == ["cpptester", "py", "pytester"]
     assert len(info["executor_pids"]) == 2
     assert os.path.isdir(info["run_directory"])
     first, second = client.report()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rain.client.input import Input, InputBase, InputDir
     from rain.client.output import Output, OutputBase, OutputDir
     from rain.client.program import Program
+    from rain.client.pycode import Remote, remote
     from rain.client.states import DataObjectState, TaskState
     from rain.common.data_instance import DataInstance
     from rain.common.errors import (
@@ -63,6 +64,7 @@ __all__ = [
     "ProtocolError",
     "RainException",
     "RainWarning",
+    "Remote",
     "Session",
     "SessionClosed",
     "SessionException",
@@ -79,6 +81,7 @@ __all__ = [
     "blob",
     "directory",
     "pickled",
+    "remote",
 ]
 
 _MODULES = {
@@ -92,7 +95,9 @@ _MODULES = {
     "OutputBase": "rain.client.output",
     "OutputDir": "rain.client.output",
     "Program": "rain.client.program",
+    "Remote": "rain.client.pycode",
     "TaskState": "rain.client.states",
+    "remote": "rain.client.pycode",
 }
 
 

@@ -7,11 +7,13 @@ from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, ClassVar
 
     from rain.client.data import DataObject
     from rain.client.session import Session
     from rain.common.data_type import DataType
+    from rain.common.labeled_list import LabeledList
 
 
 class OutputBase:
@@ -133,3 +135,96 @@ def to_output(obj: Any) -> OutputBase:
     if isinstance(obj, str):
         return Output(obj)
     raise TypeError(f"Object {obj!r} cannot be used as output")
+
+
+class OutputSpec:
+    """The outputs that a remote function declares, and what a call of it makes of them.
+
+    Parameters
+    ----------
+    outputs : int, str, Output, LabeledList, or sequence of str and Output
+        How many; the only one; or each of them.
+    output : str or Output, optional
+        The only one.
+
+    Attributes
+    ----------
+    outputs : LabeledList of OutputBase
+    """
+
+    def __init__(self, outputs: Any = None, output: Any = None) -> None:
+        self.outputs: LabeledList[OutputBase] = _labeled(_one_or_all(outputs, output))
+
+    def instantiate(
+        self, outputs: Any = None, output: Any = None, session: Session | None = None
+    ) -> LabeledList[DataObject]:
+        """Make the data objects of one call, in `session` or the active one.
+
+        Parameters
+        ----------
+        outputs, output
+            What differs from the declaration: None (nothing), a label or an output for each.
+        """
+        from rain.common.labeled_list import LabeledList
+
+        objects: LabeledList[DataObject] = LabeledList()
+        for item in self.merge(outputs, output):
+            objects.append(item.create_data_object(session), item.label)
+        return objects
+
+    def merge(self, outputs: Any = None, output: Any = None) -> list[OutputBase]:
+        """Return the outputs of one call, each with a label. Parameters as of instantiate()."""
+        if outputs is None and output is None:
+            given: list[Any] = [None] * len(self.outputs)
+        else:
+            given = list(_one_or_all(outputs, output))
+        if len(given) != len(self.outputs):
+            raise ValueError(f"Got {len(given)} outputs, {len(self.outputs)} expected.")
+        merged = []
+        for i, (item, declared) in enumerate(zip(given, self.outputs, strict=True)):
+            if item is None or isinstance(item, str):
+                item = type(declared)(item)
+            elif not isinstance(item, OutputBase):
+                raise TypeError(
+                    "Only `Output` and `str` instances accepted in output list, not "
+                    f"{type(item).__name__}."
+                )
+            whole = item.merge_with_prototype(declared)
+            if whole.label is None:
+                whole.label = f"out{i}"
+            merged.append(whole)
+        return merged
+
+
+def _one_or_all(outputs: Any, output: Any) -> Sequence[Any]:
+    if output is not None:
+        if outputs is not None:
+            raise ValueError("Both `output` and `outputs` not allowed.")
+        return (output,)
+    if isinstance(outputs, (str, OutputBase)):
+        return (outputs,)
+    if isinstance(outputs, int) and not isinstance(outputs, bool):
+        if outputs < 0:
+            raise ValueError(f"`outputs` must not be negative, but is {outputs}")
+        return [Output() for _ in range(outputs)]
+    if hasattr(outputs, "__len__") and hasattr(outputs, "__getitem__"):
+        return outputs  # type: ignore[no-any-return]
+    raise TypeError(
+        "expected int, str, Output, LabeledList or a sequence for `outputs`, got "
+        f"{type(outputs).__name__}"
+    )
+
+
+def _labeled(items: Sequence[Any]) -> LabeledList[OutputBase]:
+    from rain.common.labeled_list import LabeledList
+
+    labeled: LabeledList[OutputBase] = LabeledList()
+    for item in items:
+        if not isinstance(item, (str, OutputBase)):
+            raise TypeError(
+                "Only string labels and `Output` accepted in output list, not "
+                f"{type(item).__name__}."
+            )
+        declared = to_output(item)
+        labeled.append(declared, declared.label)
+    return labeled

@@ -88,9 +88,14 @@ class DataInstance(_core.Blob):
         """
         if cache and hasattr(self, "_loaded"):
             return self._loaded
-        from rain.common.content_type import decode_value
+        if self.content_type == "user/ndarray":
+            from rain.common import ndarray
 
-        value = decode_value(memoryview(self), self.content_type)
+            value = ndarray.load(self, self._raw_info[4].get(ndarray.ATTRIBUTE))
+        else:
+            from rain.common.content_type import decode_value
+
+            value = decode_value(memoryview(self), self.content_type)
         if cache:
             self._loaded = value
         return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 
 import rain
 from rain import _core, config
@@ -38,6 +39,8 @@ def start(
         specs.update(config.read_file(config_file))
     if executors is not None:
         specs.update(config.read_argument(executors))
+    if "py" not in specs:
+        specs.update(_universal_executor())
     if cpus is None:
         cpus = _core.usable_cpus()
     elif isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= 1_000_000:
@@ -52,6 +55,17 @@ def start(
         run_directory="" if run_directory is None else os.path.abspath(run_directory),
     )
     return engine, {spec.name: spec.language for spec in specs.values()}
+
+
+def _universal_executor() -> dict[str, config.Executor]:
+    """Executor type "py": this interpreter, which finds modules where this process finds them."""
+    if not sys.executable:
+        return {}  # embedded in another program: @remote needs a registered "py"
+    path = [os.path.abspath(entry) for entry in sys.path if os.pathsep not in entry]
+    main = os.path.join(next(iter(rain.__path__)), "executor", "__main__.py")
+    return config.read_argument(
+        {"py": {"command": [sys.executable, main], "env": {"RAIN_SYS_PATH": os.pathsep.join(path)}}}
+    )
 
 
 def _find_launcher() -> str:

@@ -59,9 +59,13 @@ class DataInstance(TaskData):
         RainException
             There is no content type, or no decoder for it.
         """
+        if self.content_type == "user/ndarray":
+            from rain.common import ndarray
+
+            return ndarray.load(self, self._get_attributes().get(ndarray.ATTRIBUTE))
         from rain.common.content_type import decode_value
 
-        return decode_value(self.get_bytes(), self.content_type or None)
+        return decode_value(memoryview(self), self.content_type or None)
 
     def __repr__(self) -> str:
         where = f"path={self.path!r}" if self.path is not None else f"size={self.size}"

@@ -26,9 +26,13 @@ class Executor:
         The part of task types before the "/"; the same as in the governor's configuration.
     """
 
+    # What functions get; subclasses may add to them.
+    context_type: type[Context] = Context
+    data_type: type[DataInstance] = DataInstance
+
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
-        self._core = TaskExecutor(type_name, Context, DataInstance)
+        self._core = TaskExecutor(type_name, self.context_type, self.data_type)
 
     if TYPE_CHECKING:
 
