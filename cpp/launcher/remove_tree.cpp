@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+
 namespace rain::launcher {
 namespace {
 
@@ -49,7 +51,7 @@ int flatten(int top, const char* name, dev_t device) {
     if (unlink_file(directory, entry, device, is_directory)) return 1;
     if (!is_directory) return 0;
     if (::unlinkat(directory, entry, AT_REMOVEDIR) == 0) return 1;
-    static unsigned counter = 0;
+    static std::atomic<unsigned> counter{0};
     char moved[24];
     ::snprintf(moved, sizeof moved, "~%u", ++counter);
     return ::renameat(directory, entry, top, moved) == 0 ? 1 : 0;

@@ -29,6 +29,11 @@ struct TaskType {
 constexpr TaskType kTaskTypes[] = {
     {"buildin/concat", concat},
     {"buildin/sleep", sleep},
+    {"buildin/open", open},
+    {"buildin/open_dir", open_directory},
+    {"buildin/export", export_to},
+    {"buildin/make_directory", make_directory},
+    {"buildin/slice_directory", slice_directory},
 };
 
 const TaskType* find_type(std::string_view name) {
@@ -64,9 +69,9 @@ Outcome failed_outcome() {
   return outcome;
 }
 
-std::string mismatch_text(const graph::ObjectRecord& output, const Data& data) {
+std::string mismatch_text(const graph::ObjectRecord& output, bool is_directory) {
   const DataType declared = declared_type(output);
-  const DataType provided = data.is_directory() ? DataType::directory : DataType::blob;
+  const DataType provided = is_directory ? DataType::directory : DataType::blob;
   if (declared == provided) return {};
   const auto name = [](DataType type) { return type == DataType::blob ? "blob" : "dir"; };
   const ObjectAnnex* annex = annex_of(output);
@@ -92,6 +97,27 @@ void Call::expect_inputs(std::size_t count) const {
 
 bool Call::input_is_directory(std::size_t index) const {
   return declared_type(*task.inputs[index]) == DataType::directory;
+}
+
+std::string Call::parse_path() const {
+  return parse_config([](tasklib::wire::Reader& reader) {
+    std::optional<std::string> path;
+    reader.set_place("config", "");
+    auto map = reader.enter_map();
+    while (reader.more(map)) {
+      reader.set_place("config", "path");
+      const std::string key = reader.read_text();
+      if (key != "path" || path) {
+        reader.fail((path ? "duplicate field '" : "unknown field '") + key + "', expected 'path'");
+      }
+      path = reader.read_text();
+    }
+    if (!path) reader.fail("missing field 'path'");
+    if (path->find('\0') != std::string::npos) {
+      reader.fail("'" + printable(*path) + "' contains a NUL byte");
+    }
+    return *path;
+  });
 }
 
 // ---- Builtin ---------------------------------------------------------------------------------
@@ -243,7 +269,8 @@ void Builtin::end(ExecutorId id, Outcome outcome) {
     }
     outcome.outputs.resize(task.outputs.size());
     for (std::size_t i = 0; i < task.outputs.size() && outcome.error.empty(); ++i) {
-      outcome.error = mismatch_text(*task.outputs[i], static_cast<Data&>(*outcome.outputs[i]));
+      outcome.error =
+          mismatch_text(*task.outputs[i], static_cast<Data&>(*outcome.outputs[i]).is_directory());
     }
   }
   if (!outcome.error.empty()) {

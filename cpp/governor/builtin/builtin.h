@@ -3,7 +3,6 @@
 // The executor type `buildin` (sic: the name that Rain 0.4 gave it): tasks that the governor runs
 // itself. For the Core its executors are like any other; here they are no processes.
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "base/clock.h"
 #include "base/errors.h"
 #include "builtin/pool.h"
+#include "builtin/tree.h"
 #include "graph/core.h"
 #include "launcher/protocol.h"
 #include "object_data.h"
@@ -68,8 +68,8 @@ struct Outcome {
 
 /// The outcome of the exception that is being handled.
 Outcome failed_outcome();
-/// Empty if the data are of the type that the output was declared with; else the task's error.
-std::string mismatch_text(const graph::ObjectRecord& output, const Data& data);
+/// Empty if data of that kind are what the output was declared for; else the task's error.
+std::string mismatch_text(const graph::ObjectRecord& output, bool is_directory);
 
 class Builtin;
 
@@ -104,6 +104,8 @@ struct Call {
   void expect_inputs(std::size_t count) const;
   Data& input(std::size_t index) const { return static_cast<Data&>(*task.inputs[index]->data); }
   bool input_is_directory(std::size_t index) const;
+  /// The path that is all there is in the config.
+  std::string parse_path() const;
 
  private:
   friend class Builtin;
@@ -121,6 +123,13 @@ using Begin = Begun (*)(const Call& call);
 // data_tasks.cpp
 Begun concat(const Call& call);
 Begun sleep(const Call& call);
+// file_tasks.cpp
+Begun open(const Call& call);
+Begun open_directory(const Call& call);
+Begun export_to(const Call& call);
+// directory_tasks.cpp
+Begun make_directory(const Call& call);
+Begun slice_directory(const Call& call);
 
 /// The executors of type `buildin` of one Runtime, which owns this. Thread: token holder.
 class Builtin {
@@ -167,7 +176,7 @@ class Builtin {
   Pool pool_;
 };
 
-/// Work in the pool with an outcome. `run` looks at `stop` now and then, and throws Stopped.
+/// Work in the pool with an outcome.
 class PoolJob : public Job, public Pool::Work {
  public:
   explicit PoolJob(const Call& call) : builtin_(call.builtin), executor_(call.executor) {}
@@ -176,10 +185,10 @@ class PoolJob : public Job, public Pool::Work {
   void finish() final { builtin_.end(executor_, std::move(outcome_)); }
 
  protected:
-  struct Stopped {};
-  /// On a thread of the pool. Throws TaskError, SystemError, StoreFull, Stopped.
+  /// On a thread of the pool; looks at the stop flag now and then. Throws Error, TaskError,
+  /// Stopped.
   virtual Outcome work() = 0;
-  const std::atomic<bool>& stop_flag() const { return stop_; }
+  const StopFlag* stop_flag() const { return &stop_; }
   void check_stop() const {
     if (stop_.load(std::memory_order_relaxed)) throw Stopped{};
   }
@@ -187,7 +196,7 @@ class PoolJob : public Job, public Pool::Work {
  private:
   Builtin& builtin_;
   const tasklib::base::ExecutorId executor_;
-  std::atomic<bool> stop_{false};
+  StopFlag stop_{false};
   Outcome outcome_;
 };
 

@@ -30,6 +30,11 @@ using tasklib::base::UniqueFd;
 
 constexpr int kFollowedLinks = 40;  // as the kernel
 constexpr std::size_t kChunkBytes = 64 * 1024;
+constexpr std::size_t kRangeBytes = 16 << 20;  // between two looks at a stop flag
+
+void check(const StopFlag* stop) {
+  if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Stopped{};
+}
 
 template <class Call>
 auto checked(const char* name, const std::string& path, Call&& call) -> decltype(call()) {
@@ -143,20 +148,20 @@ UniqueFd open_regular(int directory, const char* name, const std::string& path,
 /// Copies an open file and sees that it held still.
 std::uint64_t copy_open_file(int source, const struct stat& before, const std::string& path,
                              int target_directory, const char* target_name,
-                             const std::string& target_path, Copy mode) {
+                             const std::string& target_path, Copy mode, const StopFlag* stop) {
   const mode_t executable = before.st_mode & 0111;
   const mode_t bits = mode == Copy::writable ? 0666 | executable : 0400;
   const UniqueFd target(checked("open", target_path, [&] {
     return ::openat(target_directory, target_name,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, bits);
   }));
-  const std::uint64_t copied = copy_bytes(source, path, target.get(), target_path);
+  const std::uint64_t copied = copy_bytes(source, path, target.get(), target_path, stop);
   struct stat after;
   checked("fstat", path, [&] { return ::fstat(source, &after); });
   // Files like those in /proc say that they are empty.
   const bool complete = copied == static_cast<std::uint64_t>(before.st_size) || before.st_size == 0;
   if (!complete || !unchanged(before, after)) throw changed_error(path);
-  if (mode == Copy::read_only) {
+  if (mode != Copy::writable) {
     checked("fchmod", target_path, [&] { return ::fchmod(target.get(), 0444 | executable); });
   }
   return copied;
@@ -179,10 +184,11 @@ class Pass {
  public:
   /// Copies to a second tree: `target` is open and empty.
   Pass(std::string source_path, UniqueFd source, std::string target_path, UniqueFd target,
-       Copy mode)
+       Copy mode, const StopFlag* stop)
       : source_path_(std::move(source_path)),
         target_path_(std::move(target_path)),
         mode_(mode),
+        stop_(stop),
         source_(std::move(source)),
         target_(std::move(target)) {
     checked("fstat", target_path_, [&] { return ::fstat(target_.get(), &target_top_); });
@@ -269,6 +275,7 @@ class Pass {
   }
 
   void entry(Level& level, const std::string& name) {
+    check(stop_);
     const std::string inside = join(level.path, name);
     struct stat status;
     if (::fstatat(source_.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -319,9 +326,14 @@ class Pass {
     struct stat status;
     const UniqueFd source = open_regular(source_.get(), name.c_str(), path, status);
     if (!S_ISREG(status.st_mode)) throw changed_error(path);
-    size_.bytes += copy_open_file(source.get(), status, path, target_.get(), name.c_str(),
-                                  target_path_of(inside), mode_);
     ++size_.files;
+    if (mode_ == Copy::linked &&
+        ::linkat(source_.get(), name.c_str(), target_.get(), name.c_str(), 0) == 0) {
+      size_.bytes += static_cast<std::uint64_t>(status.st_size);
+      return;
+    }
+    size_.bytes += copy_open_file(source.get(), status, path, target_.get(), name.c_str(),
+                                  target_path_of(inside), mode_, stop_);
   }
 
   void adopt_one(const std::string& inside, const std::string& name, const struct stat& status) {
@@ -332,8 +344,8 @@ class Pass {
       struct stat before;
       const UniqueFd source = open_regular(source_.get(), name.c_str(), path, before);
       checked("unlink", path, [&] { return ::unlinkat(source_.get(), name.c_str(), 0); });
-      copy_open_file(source.get(), before, path, source_.get(), name.c_str(), path,
-                     Copy::read_only);
+      copy_open_file(source.get(), before, path, source_.get(), name.c_str(), path, Copy::read_only,
+                     nullptr);
     } else if ((status.st_mode & 07777) != bits) {
       checked("chmod", path, [&] { return ::fchmodat(source_.get(), name.c_str(), bits, 0); });
     }
@@ -430,6 +442,7 @@ class Pass {
 
   const std::string source_path_, target_path_, data_directory_;
   const Copy mode_ = Copy::read_only;
+  const StopFlag* const stop_ = nullptr;
   UniqueFd source_, target_;
   struct stat target_top_ {};
   std::vector<Level> levels_;
@@ -510,11 +523,12 @@ std::optional<std::string> resolve_inside(const std::string& root, const std::st
 }
 
 std::uint64_t copy_bytes(int source, const std::string& source_name, int target,
-                         const std::string& target_name) {
+                         const std::string& target_name, const StopFlag* stop) {
   std::uint64_t copied = 0;
   while (true) {
+    check(stop);
     const ssize_t count = retry_interrupted(
-        [&] { return ::copy_file_range(source, nullptr, target, nullptr, 1 << 30, 0); });
+        [&] { return ::copy_file_range(source, nullptr, target, nullptr, kRangeBytes, 0); });
     if (count <= 0) {
       // The end; or not for these files, or not by this kernel, or with these rights: the loop
       // below finds out what is true. Some file systems say 0 for files that are not empty.
@@ -527,6 +541,7 @@ std::uint64_t copy_bytes(int source, const std::string& source_name, int target,
   }
   char buffer[kChunkBytes];
   while (true) {
+    check(stop);
     const ssize_t got =
         checked("read", source_name, [&] { return ::read(source, buffer, sizeof buffer); });
     if (got == 0) return copied;
@@ -541,7 +556,8 @@ std::uint64_t copy_bytes(int source, const std::string& source_name, int target,
   }
 }
 
-std::uint64_t copy_file(const std::string& source, const std::string& target, Copy mode) {
+std::uint64_t copy_file(const std::string& source, const std::string& target, Copy mode,
+                        const StopFlag* stop) {
   struct stat status;
   const UniqueFd fd(checked("open", source, [&] {
     return ::open(source.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -553,7 +569,7 @@ std::uint64_t copy_file(const std::string& source, const std::string& target, Co
                 ", not a regular file");
   }
   try {
-    return copy_open_file(fd.get(), status, source, AT_FDCWD, target.c_str(), target, mode);
+    return copy_open_file(fd.get(), status, source, AT_FDCWD, target.c_str(), target, mode, stop);
   } catch (const SystemError& failed) {
     if (failed.error_number() != EEXIST) ::unlink(target.c_str());
     throw;
@@ -563,12 +579,14 @@ std::uint64_t copy_file(const std::string& source, const std::string& target, Co
   }
 }
 
-TreeSize copy_tree(const std::string& source, const std::string& target, Copy mode) {
+TreeSize copy_tree(const std::string& source, const std::string& target, Copy mode,
+                   const StopFlag* stop) {
   UniqueFd from = open_directory(source, 0);
   const mode_t bits = mode == Copy::writable ? 0777 : 0700;
   checked("mkdir", target, [&] { return ::mkdir(target.c_str(), bits); });
   try {
-    return Pass(source, std::move(from), target, open_directory(target, O_NOFOLLOW), mode).run();
+    return Pass(source, std::move(from), target, open_directory(target, O_NOFOLLOW), mode, stop)
+        .run();
   } catch (...) {
     launcher::remove_tree(absolute(target).c_str());
     throw;

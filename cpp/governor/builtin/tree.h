@@ -10,6 +10,7 @@
 // inside the tree, both as written and when followed (a link to nothing stays, too). Sockets,
 // fifos, devices and all other links are refused by name. Of the modes the x bits are kept.
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -36,22 +37,27 @@ struct TreeSize {
 enum class Copy {
   read_only,  // data: no write bits on files and directories
   writable,   // for a user: as the umask has it
+  linked,     // of data, for data to be: files are further names of the source's; adopt_tree next
 };
+
+/// Thrown by a copy whose stop flag was set; what it had made is gone.
+struct Stopped {};
+using StopFlag = std::atomic<bool>;
 
 /// Copies the directory `source` (itself possibly behind a link) to `target`, which must not exist
 /// and has a parent. Throws also for what changes or vanishes while it is read; nothing of `target`
 /// is left then.
 TreeSize copy_tree(const std::string& source, const std::string& target,
-                   Copy mode = Copy::read_only);
+                   Copy mode = Copy::read_only, const StopFlag* stop = nullptr);
 
 /// Copies the regular file `source` likewise. Returns its size.
 std::uint64_t copy_file(const std::string& source, const std::string& target,
-                        Copy mode = Copy::read_only);
+                        Copy mode = Copy::read_only, const StopFlag* stop = nullptr);
 
 /// Writes all that can be read from `source` to `target` (shared extents where the file system has
 /// them, else inside the kernel where it can); the names are for messages. Returns the bytes.
 std::uint64_t copy_bytes(int source, const std::string& source_name, int target,
-                         const std::string& target_name);
+                         const std::string& target_name, const StopFlag* stop = nullptr);
 
 /// Makes the directory `path`, which is ours alone, data: checks it and removes write bits. Links
 /// into `data_directory` (a program left its input in its output) are replaced by what they lead
