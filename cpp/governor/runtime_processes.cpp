@@ -62,7 +62,8 @@ void Runtime::spawn(const graph::SpawnExecutor& command) {
     request.argv = spec.argv;
     request.env = environment_;
     for (const auto& entry : spec.env) set_variable(request.env, entry);
-    set_variable(request.env, "RAIN_EXECUTOR_SOCKET=" + paths.socket_path);
+    request.owner = "RAIN_EXECUTOR_SOCKET=" + paths.socket_path;
+    set_variable(request.env, request.owner);
     set_variable(request.env, "RAIN_EXECUTOR_ID=" + std::to_string(command.executor.value));
     set_variable(request.env, "RAIN_EXECUTOR_PROTOCOLS=cbor-2@" + paths.socket_path);
     request.working_directory = paths.directory;

@@ -3,8 +3,10 @@
 // What the governor's launcher client and the launcher say to each other: datagrams over one
 // AF_UNIX SOCK_SEQPACKET pair, host byte order (both are always built together).
 //
-//   request  = Request header, then (spawn) the strings: argv, env, cwd, stdout, stderr paths,
-//              each NUL-terminated, counted in the header
+//   request  = Request header, then (spawn) the strings: argv, env, cwd, stdin, stdout, stderr
+//              paths, owner; each NUL-terminated, argv and env counted in the header
+//   owner    = an assignment of env that this process and what it starts have and nobody else, by
+//              which what it leaves behind is recognised; empty: none
 //   report   = Report
 //
 // A spawn request of more than kMaxRequestBytes is refused by the client side. The launcher is
@@ -14,7 +16,7 @@
 
 namespace rain::launcher {
 
-constexpr std::uint32_t kProtocolVersion = 1;
+constexpr std::uint32_t kProtocolVersion = 2;
 constexpr std::uint32_t kMaxRequestBytes = 192 * 1024;
 
 enum class RequestKind : std::uint32_t {
@@ -42,7 +44,7 @@ enum class SpawnStep : std::uint32_t {
   request = 1,            // malformed, or the key is in use
   process = 2,            // no process could be made
   working_directory = 3,  // could not be entered
-  standard_input = 4,     // /dev/null
+  standard_input = 4,     // could not be opened
   standard_output = 5,    // the log could not be created
   standard_error = 6,
   execute = 7,  // the program was not found or could not be executed

@@ -109,8 +109,8 @@ void Reaper::start(const Request& request, char* strings, char* end) {
   Report answer{ReportKind::spawn_failed, request.key, 0, EPROTO, 0, SpawnStep::request, 0, 0};
   std::vector<char*> argv = take_strings(strings, end, request.argv_count);
   std::vector<char*> env = take_strings(strings, end, request.env_count);
-  std::vector<char*> paths = take_strings(strings, end, 3);
-  if (argv.empty() || env.size() != request.env_count || paths.size() != 3 || strings != end) {
+  std::vector<char*> paths = take_strings(strings, end, 5);
+  if (argv.empty() || env.size() != request.env_count || paths.size() != 5 || strings != end) {
     return report(answer);
   }
   for (const Process& process : processes_) {
@@ -119,13 +119,10 @@ void Reaper::start(const Request& request, char* strings, char* end) {
       return report(answer);
     }
   }
-  Process process{request.key, 0, now_ns(), {}, false, 0, {}};
-  for (char* variable : env) {
-    if (::strncmp(variable, "RAIN_EXECUTOR_SOCKET=", 21) == 0) process.owner = variable;
-  }
+  Process process{request.key, 0, now_ns(), paths[4], false, 0, {}};
   argv.push_back(nullptr);
   env.push_back(nullptr);
-  const Started started = spawn({argv.data(), env.data(), paths[0], paths[1], paths[2]});
+  const Started started = spawn({argv.data(), env.data(), paths[0], paths[1], paths[2], paths[3]});
   answer.error_number = started.error_number;
   answer.failed_step = started.failed_step;
   if (started.error_number == 0) {

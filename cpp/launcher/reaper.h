@@ -16,7 +16,7 @@ namespace rain::launcher {
 /// child-subreaper, so that every orphan below becomes its child.
 ///
 /// A process "ends" in two steps. When it dies it is reaped, its group is killed, and what it left
-/// in its session or, with its RAIN_EXECUTOR_SOCKET, in other sessions is killed with all below.
+/// in its session or, with its owner's assignment, in other sessions is killed with all below.
 /// When nothing of that is left, `exited` is reported. Orphans of processes that still live are
 /// left alone.
 class Reaper {
@@ -33,7 +33,7 @@ class Reaper {
     std::uint32_t key;
     pid_t pid;
     std::uint64_t start_ns;
-    std::string owner;  // its "RAIN_EXECUTOR_SOCKET=..."; empty: none
+    std::string owner;  // see protocol.h; empty: none
     bool dead = false;  // reaped; `exit` is filled in
     std::uint64_t death_ns = 0;
     Report exit{};

@@ -54,7 +54,7 @@ std::vector<std::string> candidates(const char* program, char** env) {
   if (::getppid() != launcher) ::_exit(127);
   if (::chdir(program.working_directory) != 0) fail(SpawnStep::working_directory, errno);
   constexpr int kLog = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND;
-  redirect(SpawnStep::standard_input, "/dev/null", O_RDONLY, 0);
+  redirect(SpawnStep::standard_input, program.stdin_path, O_RDONLY, 0);
   redirect(SpawnStep::standard_output, program.stdout_path, kLog, 1);
   redirect(SpawnStep::standard_error, program.stderr_path, kLog, 2);
   sigset_t none;

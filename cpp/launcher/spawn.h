@@ -11,6 +11,7 @@ struct Program {
   char** argv;  // at least argv[0], then null
   char** env;   // whole environment, then null
   const char* working_directory;
+  const char* stdin_path;
   const char* stdout_path;
   const char* stderr_path;
 };
@@ -21,7 +22,7 @@ struct Started {
   SpawnStep failed_step;
 };
 
-/// Starts a program in a session of its own, with /dev/null as input, the two log files as output
+/// Starts a program in a session of its own, with stdin_path as input, the two log files as output
 /// and no other descriptor, default signal dispositions and an empty signal mask; it dies with
 /// this process (PR_SET_PDEATHSIG). argv[0] without a slash is looked up in the PATH of `env`.
 /// Returns after the exec. Requires: one thread, default dispositions, no descriptor that is not

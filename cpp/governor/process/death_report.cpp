@@ -162,16 +162,16 @@ std::string death_details(const ExecutorDeath& death) {
 }
 
 std::string spawn_failure_text(const launcher::Report& report, const std::string& command,
-                               const std::string& working_directory) {
+                               const std::string& working_directory, const std::string& who) {
   using launcher::SpawnStep;
   const int error_number = report.error_number;
   const std::string why = std::strerror(error_number);
-  const std::string failed = "Executor command '" + command + "' failed: ";
+  const std::string failed = who + " '" + command + "' failed: ";
   switch (report.failed_step) {
     case SpawnStep::working_directory:
       return failed + "cannot enter its working directory '" + working_directory + "': " + why;
     case SpawnStep::standard_input:
-      return failed + "cannot open /dev/null: " + why;
+      return failed + "cannot open its standard input: " + why;
     case SpawnStep::standard_output:
     case SpawnStep::standard_error:
       return failed + "cannot create its log files: " + why +

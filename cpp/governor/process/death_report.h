@@ -33,9 +33,10 @@ std::string death_headline(const ExecutorDeath& death);
 /// Does not end with a newline.
 std::string death_details(const ExecutorDeath& death);
 
-/// Why a process could not be started: "Executor command '/x/hello' failed: ...", with what to do.
+/// Why a process could not be started, with what to do: "Executor command '/x/hello' failed: ...".
 std::string spawn_failure_text(const launcher::Report& report, const std::string& command,
-                               const std::string& working_directory);
+                               const std::string& working_directory,
+                               const std::string& who = "Executor command");
 
 /// "exit code: 3" or "SIGSEGV (segmentation fault)".
 std::string exit_text(int wait_status);

@@ -194,8 +194,10 @@ void LauncherClient::spawn(const SpawnRequest& request) {
   for (const std::string& argument : request.argv) append(message, argument, "an argument");
   for (const std::string& variable : request.env) append(message, variable, "the environment");
   append(message, request.working_directory, "the working directory");
+  append(message, request.stdin_path, "the path of stdin");
   append(message, request.stdout_path, "the path of stdout");
   append(message, request.stderr_path, "the path of stderr");
+  append(message, request.owner, "the owner");
   if (message.size() > launcher::kMaxRequestBytes) {
     throw Error("cannot start '" + request.argv[0] + "': its arguments and environment take " +
                 std::to_string(message.size()) + " bytes, the limit is " +

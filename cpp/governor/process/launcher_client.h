@@ -22,7 +22,11 @@ class LauncherClient {
     std::vector<std::string> argv;  // argv[0] is looked up in the PATH of `env`
     std::vector<std::string> env;   // "NAME=value"
     std::string working_directory;
-    std::string stdout_path, stderr_path;  // created or truncated; stdin is /dev/null
+    std::string stdin_path = "/dev/null";
+    std::string stdout_path, stderr_path;  // created or truncated
+    /// An assignment of `env` that no other process has but those that this one starts: what it
+    /// leaves behind is recognised by it. Empty: by its session alone.
+    std::string owner;
   };
 
   /// Starts the pair. `program`: path of the launcher. `run_directory` (absolute) is removed by it,

@@ -159,12 +159,13 @@ TEST(DISABLED_Program, nested_client) {
   const char* directory = std::getenv("RAIN_TEST_NESTED");
   if (directory == nullptr) GTEST_SKIP();
   LauncherClient nested(RAIN_LAUNCHER, directory);
-  nested.spawn({1,
-                {"/bin/sleep", "300"},
-                {std::string("INNER=") + directory},
-                "/",
-                "/dev/null",
-                "/dev/null"});
+  LauncherClient::SpawnRequest request;
+  request.key = 1;
+  request.argv = {"/bin/sleep", "300"};
+  request.env = {std::string("INNER=") + directory};
+  request.working_directory = "/";
+  request.stdout_path = request.stderr_path = "/dev/null";
+  nested.spawn(request);
   for (;;) ::pause();
 }
 

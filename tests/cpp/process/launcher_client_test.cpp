@@ -63,6 +63,22 @@ TEST(LauncherClient, writes_both_logs_and_truncates_old_ones) {
   EXPECT_EQ(status.st_mode & 0077, 0u);
 }
 
+TEST(LauncherClient, gives_a_file_as_standard_input_and_says_when_it_cannot) {
+  Launched l;
+  auto request = l.request(1, {"/bin/cat"});
+  request.stdin_path = l.directory + "/input";
+  std::ofstream(request.stdin_path) << "from a file";
+  l.client.spawn(request);
+  l.report_of(1, ReportKind::exited);
+  EXPECT_EQ(l.out(1), "from a file");
+  request = l.request(2, {"/bin/cat"});
+  request.stdin_path = "/nowhere/input";
+  l.client.spawn(request);
+  const Report report = l.report_of(2, ReportKind::spawn_failed);
+  EXPECT_EQ(report.failed_step, SpawnStep::standard_input);
+  EXPECT_EQ(report.error_number, ENOENT);
+}
+
 TEST(LauncherClient, gives_exactly_the_environment_and_the_directory_asked_for) {
   Launched l;
   auto request = l.request(1, {"/usr/bin/env"});

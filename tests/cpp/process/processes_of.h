@@ -87,12 +87,15 @@ struct Launched {
 
   LauncherClient::SpawnRequest request(std::uint32_t key, std::vector<std::string> argv) {
     const ExecutorPaths& p = paths[key] = make_executor_paths(directory, key);
-    return {key,
-            std::move(argv),
-            {"PATH=/usr/bin:/bin", "MARK=" + mark, "RAIN_EXECUTOR_SOCKET=" + p.socket_path},
-            p.directory,
-            p.stdout_path,
-            p.stderr_path};
+    LauncherClient::SpawnRequest request;
+    request.key = key;
+    request.argv = std::move(argv);
+    request.owner = "RAIN_EXECUTOR_SOCKET=" + p.socket_path;
+    request.env = {"PATH=/usr/bin:/bin", "MARK=" + mark, request.owner};
+    request.working_directory = p.directory;
+    request.stdout_path = p.stdout_path;
+    request.stderr_path = p.stderr_path;
+    return request;
   }
   void shell(std::uint32_t key, const std::string& script) {
     client.spawn(request(key, {"/bin/bash", "-c", script}));
