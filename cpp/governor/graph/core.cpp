@@ -1,6 +1,7 @@
 #include "graph/core.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
 
 #include "graph/state.h"
@@ -11,12 +12,12 @@ namespace rain::graph {
 
 // ---- events ----------------------------------------------------------------------------------
 
-Core::Core(Options options) : state_(std::make_unique<State>(options)) {}
+Core::Core(Options options) : state_(std::make_unique<State>(std::move(options))) {}
 Core::~Core() = default;
 
 void Core::on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
                      std::vector<ObjectRef> objects, TimePoint now) {
-  validate_submit(*session, tasks, objects, state_->options.cpus);
+  validate_submit(*session, tasks, objects, state_->options);
   state_->now = now;
   state_->submit(session, tasks, objects);
   if (state_->lost_cause) state_->fail_all_ready(state_->lost_cause);
@@ -59,7 +60,12 @@ void Core::on_task_done(ExecutorId id, TaskRecord& task,
   state_->now = now;
   state_->run_times.measured(task.method, run_time);
   state_->end_call(*executor, task);
-  if (task.state == TaskState::assigned) state_->finish(task, outputs, run_time);
+  if (task.state == TaskState::assigned) {
+    if (task.extras && task.extras->doom)
+      state_->fail_attempt(task, task.extras->doom, run_time, executor->traits.pid);
+    else
+      state_->finish(task, outputs, run_time, executor->traits.pid);
+  }
   state_->schedule_after_call(*executor);
   state_->end_event();
 }
@@ -72,9 +78,21 @@ void Core::on_task_failed(ExecutorId id, TaskRecord& task, FailurePtr failure, D
   state_->run_times.measured(task.method, run_time);
   state_->end_call(*executor, task);
   if (task.state == TaskState::assigned) {
-    task.run_time = run_time;
-    state_->fail(task, std::move(failure));
+    if (task.extras && task.extras->doom) failure = task.extras->doom;
+    state_->fail_attempt(task, std::move(failure), run_time, executor->traits.pid);
   }
+  state_->schedule();
+  state_->end_event();
+}
+
+void Core::on_task_doomed(ExecutorId id, TaskRecord& task, FailurePtr failure, TimePoint now) {
+  Executor* executor = state_->with_call(id, task);
+  if (!executor || executor->phase == Executor::Phase::killed) return;
+  if (is_terminal(task.state) || !task.extras || task.extras->doom) return;
+  state_->now = now;
+  state_->doom(*executor, task, std::move(failure));
+  executor->phase = Executor::Phase::killed;
+  state_->commands.emplace_back(KillExecutor{executor->id});
   state_->schedule();
   state_->end_event();
 }
@@ -85,7 +103,12 @@ void Core::on_task_cancelled(ExecutorId id, TaskRecord& task, TimePoint now) {
   if (task.call == CallState::retracting) return on_retracted(id, task, now);
   state_->now = now;
   state_->end_call(*executor, task);
-  if (task.state == TaskState::assigned) state_->cancel({TaskRef(&task)});
+  if (task.state == TaskState::assigned) {
+    if (task.extras && task.extras->doom)
+      state_->fail_attempt(task, task.extras->doom, now - task.extras->began, executor->traits.pid);
+    else
+      state_->cancel({TaskRef(&task)});
+  }
   state_->schedule();
   state_->end_event();
 }
@@ -95,7 +118,12 @@ void Core::on_retracted(ExecutorId id, TaskRecord& task, TimePoint now) {
   if (!executor) return;
   state_->now = now;
   state_->end_call(*executor, task);
-  if (task.state == TaskState::assigned) state_->make_ready(task, true);
+  if (task.state == TaskState::assigned) {
+    if (task.extras && task.extras->doom)
+      state_->fail_attempt(task, task.extras->doom, now - task.extras->began, executor->traits.pid);
+    else
+      state_->make_ready(task, true);
+  }
   state_->schedule();
   state_->end_event();
 }
@@ -106,7 +134,8 @@ void Core::on_retract_refused(ExecutorId id, TaskRecord& task, TimePoint now) {
   state_->now = now;
   --executor->retracting;
   task.call = CallState::begun;
-  if (is_terminal(task.state)) state_->request_stop(*executor, task);
+  if (is_terminal(task.state) || (task.extras && task.extras->doom))
+    state_->request_stop(*executor, task);
   state_->schedule();
   state_->end_event();
 }
@@ -159,6 +188,7 @@ void Core::on_all_lost(const FailurePtr& cause, TimePoint now) {
 
 void Core::on_tick(TimePoint now) {
   state_->now = now;
+  state_->expire();
   state_->kill_overdue();
   state_->end_idle();
   state_->schedule();
@@ -180,6 +210,10 @@ std::optional<TimePoint> Core::next_tick() const {
     if (executor.phase == Executor::Phase::running && executor.stopping > 0)
       tick = std::min(tick.value_or(executor.kill_at), executor.kill_at);
   });
+  if (!state_->deadlines.empty()) {
+    const TimePoint due = state_->deadlines.begin()->first;
+    tick = std::min(tick.value_or(due), due);
+  }
   if (const auto due = state_->next_idle_end()) tick = std::min(tick.value_or(*due), *due);
   return tick;
 }
@@ -236,17 +270,19 @@ void Core::State::submit(const SessionRef& session, std::vector<TaskRef>& tasks,
 }
 
 void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectData>>& outputs,
-                         Duration run_time) {
-  task.run_time = run_time;
+                         Duration run_time, std::int32_t pid) {
   if (outputs.size() != task.outputs.size())
-    return fail(task, std::make_shared<Failure>(Failure{
-                          FailureKind::executor,
-                          task.id,
-                          "the executor returned " + std::to_string(outputs.size()) +
-                              " outputs, but the task has " + std::to_string(task.outputs.size()),
-                          {},
-                          {},
-                          {}}));
+    return fail_attempt(task,
+                        std::make_shared<Failure>(Failure{
+                            FailureKind::executor,
+                            task.id,
+                            "the executor returned " + std::to_string(outputs.size()) +
+                                " outputs, but the task has " + std::to_string(task.outputs.size()),
+                            {},
+                            {},
+                            {}}),
+                        run_time, pid);
+  task.run_time = run_time;
 
   task.input_bytes = task.output_bytes = 0;
   for (const ObjectRef& input : task.inputs) task.input_bytes += input->data->size_bytes;
@@ -272,14 +308,17 @@ void Core::State::lose(Executor& executor, const FailurePtr& cause,
                        const std::vector<TaskRecord*>& begun) {
   const bool killed = executor.phase == Executor::Phase::killed;
   executor.phase = Executor::Phase::killed;
+  const std::int32_t pid = executor.traits.pid;
   std::vector<TaskRecord*> guilty, innocent;
   while (TaskRecord* task = executor.calls.front()) {
     const bool had_begun = std::find(begun.begin(), begun.end(), task) != begun.end();
     end_call(executor, *task);
     if (is_terminal(task->state)) continue;
-    if (killed)
+    if (task->extras && task->extras->doom)
+      guilty.push_back(task);
+    else if (killed)
       innocent.push_back(task);
-    else if (had_begun || ++task->attempts > options.crash_limit)
+    else if (had_begun || ++task->crashes > options.crash_limit)
       guilty.push_back(task);
     else
       innocent.push_back(task);
@@ -287,8 +326,12 @@ void Core::State::lose(Executor& executor, const FailurePtr& cause,
   executors.remove(executor);
   std::for_each(innocent.rbegin(), innocent.rend(),
                 [this](TaskRecord* task) { make_ready(*task, true); });
-  for (TaskRecord* task : guilty)
-    if (!is_terminal(task->state)) fail(*task, cause);
+  for (TaskRecord* task : guilty) {
+    if (is_terminal(task->state)) continue;
+    const TaskExtras* extras = task->extras.get();
+    fail_attempt(*task, extras && extras->doom ? extras->doom : cause,
+                 extras ? now - extras->began : Duration{0}, pid);
+  }
 }
 
 void Core::State::fail_spawn(Executor& executor, const FailurePtr& cause) {
@@ -356,7 +399,46 @@ void Core::State::leave_ready(TaskRecord& task) {
   --ready_tasks;
 }
 
+void Core::State::doom(Executor& executor, TaskRecord& task, FailurePtr failure) {
+  forget_deadline(task);
+  task.extras->doom = std::move(failure);
+  ++executor.doomed;
+}
+
+void Core::State::forget_deadline(TaskRecord& task) {
+  if (!task.extras || task.extras->deadline == TimePoint{}) return;
+  deadlines.erase({task.extras->deadline, &task});
+  task.extras->deadline = TimePoint{};
+}
+
+void Core::State::expire() {
+  while (!deadlines.empty() && deadlines.begin()->first <= now) {
+    TaskRecord& task = *deadlines.begin()->second;
+    Executor& executor = *executors.find(task.executor);
+    doom(executor, task, timeout_failure(task));
+    take_back(executor, task);
+  }
+}
+
+FailurePtr Core::State::timeout_failure(const TaskRecord& task) const {
+  const auto seconds = [](Duration time) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.4g s", std::chrono::duration<double>(time).count());
+    return std::string(text);
+  };
+  const std::string name = options.method_name ? " '" + options.method_name(task.method) + "'" : "";
+  return std::make_shared<Failure>(Failure{FailureKind::timeout,
+                                           task.id,
+                                           "the task" + name + " was stopped after " +
+                                               seconds(now - task.extras->began) +
+                                               ": its timeout is " + seconds(task.extras->timeout),
+                                           {},
+                                           {},
+                                           {}});
+}
+
 void Core::State::end_call(Executor& executor, TaskRecord& task) {
+  forget_deadline(task);
   const bool stopped = task.call == CallState::stopping;
   executors.remove_call(executor, task);
   executor.progress_at = now;

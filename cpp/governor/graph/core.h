@@ -4,6 +4,7 @@
 // process, log or blob byte in here. Time is a parameter.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -35,7 +36,8 @@ struct Retract {
   ExecutorId executor;
   TaskRef task;
 };
-/// Ask the executor to stop a call that has begun. The Core sets itself a deadline (next_tick).
+/// Ask the executor to stop a call that has begun: it was cancelled, or its time is over. The Core
+/// sets itself a deadline (next_tick).
 struct RequestCancel {
   ExecutorId executor;
   TaskRef task;
@@ -75,13 +77,22 @@ using Command = std::variant<SpawnExecutor, SendCall, Retract, RequestCancel, Ki
 struct ExecutorTraits {
   std::uint32_t threads = 1;        // calls it runs at the same time
   std::uint32_t max_in_flight = 1;  // 1: cbor-1, no queueing ahead; at most kSequenceSlots
+  std::int32_t pid = 0;             // for reports
+};
+
+/// What tasks may ask for besides cpus. Amounts are in units of 1/kResourceUnit, of memory in
+/// bytes; an indexed resource is had in whole ones, and each call is told which.
+struct Resource {
+  std::string name;
+  std::uint64_t total = 0;
+  std::vector<std::string> ids = {};  // indexed: as many as the total says; else empty
 };
 
 /// How many processes one executor type may and should have.
 struct TypeOptions {
   std::uint32_t prestart = 0;       // so many are kept although they are idle
   std::uint32_t max_processes = 0;  // 0: as many as the cpus allow; those that are ending count
-  Duration idle_time{0};            // an idle process beyond `prestart` ends after so long; 0: never
+  Duration idle_time{0};  // an idle process beyond `prestart` ends after so long; 0: never
 };
 
 /// Rejected by submit; nothing was submitted. what() names the task or object and the remedy.
@@ -100,7 +111,10 @@ class Core {
     Duration queue_ahead{1'000'000};        // work to queue on one executor (measured)
     Duration cancel_grace{100'000'000};     // between RequestCancel and KillExecutor
     std::vector<TypeOptions> types;         // by TypeIndex; those beyond have the defaults
-    bool check_invariants = false;          // walk them after every event (debug builds)
+    std::vector<Resource> resources;        // names differ
+    std::uint32_t free_slots = 64;          // tasks with cpus=0 at work at once
+    std::function<std::string(std::uint32_t)> method_name;  // for messages; may be empty
+    bool check_invariants = false;  // walk them after every event (debug builds)
   };
 
   explicit Core(Options options);
@@ -110,7 +124,8 @@ class Core {
 
   /// Validates all drafts, then freezes all: cycles, inputs of another or a failed or closed
   /// session, inputs that are removed or still drafts outside this submit, cpus above the
-  /// limit. Objects without producer must have `data`. Throws InvalidGraph, and nothing changed.
+  /// limit, resources that are unknown or never enough. Objects without producer must have `data`.
+  /// Throws InvalidGraph, and nothing changed.
   void on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
                  std::vector<ObjectRef> objects, TimePoint now);
   /// Starts processes of the type until there are `count`, for no task yet and within
@@ -125,8 +140,12 @@ class Core {
   void on_task_done(ExecutorId executor, TaskRecord& task,
                     std::vector<std::shared_ptr<ObjectData>> outputs, Duration run_time,
                     TimePoint now);
+  /// The task becomes ready again if it has retries left.
   void on_task_failed(ExecutorId executor, TaskRecord& task, FailurePtr failure, Duration run_time,
                       TimePoint now);
+  /// The call must end with this failure, and its process with it: the process is killed, and the
+  /// call's end is awaited. Other calls of the process are sent again.
+  void on_task_doomed(ExecutorId executor, TaskRecord& task, FailurePtr failure, TimePoint now);
   /// The executor did not run it or stopped it, as asked.
   void on_task_cancelled(ExecutorId executor, TaskRecord& task, TimePoint now);
   void on_retracted(ExecutorId executor, TaskRecord& task, TimePoint now);

@@ -8,7 +8,7 @@
 namespace rain::graph {
 namespace {
 
-FailurePtr make_failure(FailureKind kind, TaskId origin, std::string message) {
+std::shared_ptr<Failure> make_failure(FailureKind kind, TaskId origin, std::string message) {
   return std::make_shared<Failure>(Failure{kind, origin, std::move(message), {}, {}, {}});
 }
 
@@ -38,9 +38,32 @@ std::string gist(const std::string& text) {
 
 }  // namespace
 
+void Core::State::fail_attempt(TaskRecord& task, FailurePtr failure, Duration run_time,
+                               std::int32_t pid) {
+  failure = with_origin(std::move(failure), task.id);
+  const Attempt attempt{failure->kind, failure->message, task.executor, pid, run_time};
+  task.run_time = run_time;
+  Failure told = *failure;
+  if (TaskExtras* extras = task.extras.get()) {
+    extras->doom = nullptr;
+    extras->attempts.push_back(attempt);
+    if (extras->attempts.size() <= extras->retries) return make_ready(task, false);
+    told.attempts = extras->attempts;
+  } else {
+    told.attempts = {attempt};
+  }
+  fail(task, std::make_shared<Failure>(std::move(told)));
+}
+
 void Core::State::fail(TaskRecord& task, FailurePtr failure) {
   SessionRecord& session = *task.session;
   failure = with_origin(std::move(failure), task.id);
+  if (failure->attempts.empty()) {  // it did not get as far as a call
+    Failure told = *failure;
+    if (task.extras) told.attempts = task.extras->attempts;
+    told.attempts.push_back({failure->kind, failure->message, {}, 0, Duration{0}});
+    failure = std::make_shared<Failure>(std::move(told));
+  }
   end(task, TaskState::failed, failure, task);
   if (session.on_error == OnError::continue_) return end_dependants();
 
@@ -49,9 +72,11 @@ void Core::State::fail(TaskRecord& task, FailurePtr failure) {
   const auto ref = std::find_if(sessions.begin(), sessions.end(),
                                 [&](const SessionRef& s) { return s.get() == &session; });
   commands.emplace_back(SessionFailed{*ref});
-  end_all(session, make_failure(FailureKind::session, failure->origin,
-                                "cancelled, because task " + failure->origin.to_string() +
-                                    " of the same session failed: " + gist(failure->message)));
+  const auto because = make_failure(FailureKind::session, failure->origin,
+                                    "cancelled, because task " + failure->origin.to_string() +
+                                        " of the same session failed: " + gist(failure->message));
+  because->attempts = failure->attempts;
+  end_all(session, because);
 }
 
 void Core::State::fail_all_ready(const FailurePtr& cause) {
@@ -111,7 +136,7 @@ void Core::State::end(TaskRecord& task, TaskState to, FailurePtr failure, TaskRe
 }
 
 void Core::State::end_dependants() {
-  FailurePtr failure;
+  std::shared_ptr<Failure> failure;
   const TaskRecord* explained = nullptr;  // the origin that `failure` names
   while (!dependants.empty()) {
     const auto [task, origin] = dependants.back();
@@ -126,6 +151,7 @@ void Core::State::end_dependants() {
           make_failure(cancel ? FailureKind::cancelled : FailureKind::ancestor, origin->id,
                        failed ? "not run: " + named + "failed: " + gist(origin->failure->message)
                               : "not run: " + named + "was cancelled");
+      if (failed) failure->attempts = origin->failure->attempts;
     }
     end(*task, cancel ? TaskState::cancelled : TaskState::aborted, failure, *origin);
   }
@@ -195,6 +221,11 @@ void Core::State::abandon_call(TaskRecord& task) {
   task.retain();  // until the call is over: end_call
   task.cancel_requested = true;
   ++executor.unwanted;
+  forget_deadline(task);
+  take_back(executor, task);
+}
+
+void Core::State::take_back(Executor& executor, TaskRecord& task) {
   if (executor.phase == Executor::Phase::killed) return;
   if (task.call == CallState::begun) {
     request_stop(executor, task);

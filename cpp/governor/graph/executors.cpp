@@ -2,6 +2,13 @@
 
 namespace rain::graph {
 
+Executors::Executors(const Core::Options& options)
+    : cpus_(options.cpus), resources_(options.resources) {
+  resources_.push_back({"", options.free_slots});
+  used_.resize(resources_.size());
+  for (const Resource& each : resources_) taken_.emplace_back(each.ids.size());
+}
+
 ExecutorType& Executors::type(TypeIndex index) {
   while (types_.size() <= index) types_.push_back(std::make_unique<ExecutorType>());
   return *types_[index];
@@ -10,8 +17,12 @@ ExecutorType& Executors::type(TypeIndex index) {
 TaskClass& Executors::class_of(const TaskRecord& task) {
   ExecutorType& owner = type(task.type);
   for (TaskClass* known : owner.classes)
-    if (known->cpus == task.cpus) return *known;
-  classes_.push_back(std::make_unique<TaskClass>(task.type, task.cpus));
+    if (known->has(task)) return *known;
+  Demand demand = Demand::of(task);
+  std::vector<Need> needs = demand.needs;
+  if (demand.cpus == 0) needs.push_back({static_cast<std::uint16_t>(resources_.size() - 1), 1});
+  any_needs_ |= !needs.empty();
+  classes_.push_back(std::make_unique<TaskClass>(task.type, std::move(demand), std::move(needs)));
   owner.classes.push_back(classes_.back().get());
   return *classes_.back();
 }
@@ -39,6 +50,7 @@ void Executors::registered(Executor& executor, ExecutorTraits traits) {
   leave_account(executor);
   if (executor.task_class) --executor.task_class->starting;
   executor.phase = Executor::Phase::running;
+  executor.traits.pid = traits.pid;
   executor.traits.max_in_flight = std::clamp(traits.max_in_flight, 1u, kSequenceSlots);
   executor.traits.threads = std::clamp(traits.threads, 1u, executor.traits.max_in_flight);
   enter_account(executor);
@@ -84,22 +96,71 @@ void Executors::remove_call(Executor& executor, TaskRecord& task) {
   if (task.call == CallState::retracting) --executor.retracting;
   if (task.call == CallState::stopping) --executor.stopping;
   task.call = CallState::none;
+  if (!task.extras) return;
+  if (task.extras->doom) --executor.doomed;
+  for (const Grant& grant : task.extras->grants)
+    for (const std::uint32_t index : grant.indices) taken_[grant.resource][index] = false;
+  task.extras->grants.clear();
 }
 
-void Executors::leave_account(const Executor& executor) {
-  const std::uint32_t used = executor.used_cpus();
-  if (used == 0) return;
-  used_cpus_ -= used;
-  executor.task_class->used_cpus -= used;
-  --busy_;
+void Executors::leave_account(const Executor& executor) { change_account(executor, -1); }
+void Executors::enter_account(const Executor& executor) { change_account(executor, 1); }
+
+void Executors::change_account(const Executor& executor, int sign) {
+  const std::uint32_t at_work = executor.at_work();
+  if (at_work == 0) return;
+  TaskClass& task_class = *executor.task_class;
+  const auto add = [sign](auto& to, auto what) { sign > 0 ? to += what : to -= what; };
+  add(used_cpus_, executor.used_cpus());
+  add(task_class.used_cpus, executor.used_cpus());
+  add(task_class.at_work, at_work);
+  add(busy_, 1u);
+  for (const Need& need : task_class.needs) add(used_[need.resource], at_work * need.amount);
 }
 
-void Executors::enter_account(const Executor& executor) {
-  const std::uint32_t used = executor.used_cpus();
-  if (used == 0) return;
-  used_cpus_ += used;
-  executor.task_class->used_cpus += used;
-  ++busy_;
+// ---- resources -------------------------------------------------------------------------------
+
+std::size_t Executors::resource(const std::string& name) const {
+  for (std::size_t i = 0; i < resources_.size(); ++i)
+    if (resources_[i].name == name) return i;
+  return kNoResource;
+}
+
+bool Executors::fits(const TaskClass& task_class, const Withheld& withheld) const {
+  if (task_class.cpus > 0 && (withheld.cpus || used_cpus_ + task_class.cpus > cpus_)) return false;
+  return has_needs(task_class, withheld);
+}
+
+bool Executors::has_needs(const TaskClass& task_class, const Withheld& withheld) const {
+  for (const Need& need : task_class.needs) {
+    const std::uint64_t kept = withheld.amounts.empty() ? 0 : withheld.amounts[need.resource];
+    if (used_[need.resource] + kept + need.amount > resources_[need.resource].total) return false;
+  }
+  return true;
+}
+
+void Executors::withhold(const TaskClass& task_class, Withheld& withheld) const {
+  if (has_needs(task_class, withheld)) withheld.cpus |= task_class.cpus > 0;
+  withheld.amounts.resize(resources_.size());
+  for (const Need& need : task_class.needs) {
+    const std::uint64_t total = resources_[need.resource].total;
+    std::uint64_t& kept = withheld.amounts[need.resource];
+    kept = used_[need.resource] + need.amount > total ? total : std::min(total, kept + need.amount);
+  }
+}
+
+void Executors::grant(TaskRecord& task) {
+  for (const Need& need : task.extras->needs) {
+    auto& taken = taken_[need.resource];
+    if (taken.empty()) continue;
+    Grant grant{need.resource, {}};
+    for (std::uint32_t i = 0; grant.indices.size() * kResourceUnit < need.amount; ++i) {
+      if (taken.at(i)) continue;
+      taken[i] = true;
+      grant.indices.push_back(i);
+    }
+    task.extras->grants.push_back(std::move(grant));
+  }
 }
 
 }  // namespace rain::graph

@@ -92,11 +92,25 @@ void check_holding(const SessionRecord& session, const Seen& seen) {
   }
 }
 
+/// Each index has one owner, and each call of an indexed resource what it asked for.
+void check_grants(const TaskRecord& task,
+                  std::set<std::pair<std::uint16_t, std::uint32_t>>& granted) {
+  for (const Grant& grant : task.extras->grants) {
+    for (const std::uint32_t index : grant.indices)
+      require(granted.emplace(grant.resource, index).second,
+              "an index is granted to one call at a time" + of(task));
+    for (const Need& need : task.extras->needs)
+      require(
+          need.resource != grant.resource || need.amount == grant.indices.size() * kResourceUnit,
+          "a call has as many as it asked for" + of(task));
+  }
+}
+
 void check_executor(const Executor& executor, Seen& seen) {
   using Phase = Executor::Phase;
   require(executor.phase != Phase::starting || executor.calls.empty(),
           "a starting executor has no calls" + of(executor));
-  std::uint32_t calls = 0, retracting = 0, stopping = 0, unwanted = 0;
+  std::uint32_t calls = 0, retracting = 0, stopping = 0, unwanted = 0, doomed = 0;
   std::uint64_t queued_ns = 0;
   for (const TaskRecord* task = executor.calls.front(); task; task = task->next) {
     ++calls;
@@ -105,8 +119,9 @@ void check_executor(const Executor& executor, Seen& seen) {
     queued_ns += task->queued_ns;
     require(task->executor == executor.id && task->call != CallState::none,
             "a task with a call out knows its executor" + of(*task));
-    require(task->type == executor.type && task->cpus == executor.task_class->cpus,
-            "calls of one executor are of its type and need the same cpus" + of(*task));
+    require(task->type == executor.type && executor.task_class->has(*task),
+            "calls of one executor are of its type and have the same demand" + of(*task));
+    if (task->extras) doomed += task->extras->doom != nullptr;
     require(executor.taken_slots[task->sequence % kSequenceSlots],
             "a call's sequence is taken" + of(*task));
     if (is_terminal(task->state)) {
@@ -120,9 +135,12 @@ void check_executor(const Executor& executor, Seen& seen) {
   require(calls == executor.calls.size() && calls == executor.taken_slots.count(),
           "calls are counted, each with a sequence of its own" + of(executor));
   require(retracting == executor.retracting && stopping == executor.stopping &&
-              unwanted == executor.unwanted && queued_ns == executor.queued_ns,
+              unwanted == executor.unwanted && doomed == executor.doomed &&
+              queued_ns == executor.queued_ns,
           "calls are counted by kind" + of(executor));
   require(calls <= executor.traits.max_in_flight, "max_in_flight is kept" + of(executor));
+  require(calls == 0 || executor.task_class->queues_ahead() || executor.ahead() == 0,
+          "nothing is queued beside calls that are timed or hold resources" + of(executor));
   require(executor.phase != Phase::ending || calls == 0,
           "an executor that was asked to end has no calls" + of(executor));
   require(!executor.outdated || executor.phase != Phase::running || calls > 0,
@@ -149,8 +167,7 @@ void Core::State::check_invariants() const {
     task_class->ready.for_each([&](const TaskRecord& task) {
       ++listed;
       require(seen.ready.erase(&task) == 1, "a queued task is live and ready" + of(task));
-      require(task.type == task_class->type && task.cpus == task_class->cpus,
-              "a ready task is with its class" + of(task));
+      require(task_class->has(task), "a ready task is with its class" + of(task));
     });
     require(listed == task_class->ready.size(), "ready tasks are counted");
   }
@@ -158,17 +175,33 @@ void Core::State::check_invariants() const {
   require(!lost_cause || (ready == 0 && executors.busy() == 0), "nothing runs once all is lost");
 
   std::uint32_t cpus = 0, busy = 0;
+  std::size_t timed = 0;
+  std::vector<std::uint64_t> amounts(executors.resources().size());
+  std::set<std::pair<std::uint16_t, std::uint32_t>> granted;
   executors.for_each([&](const Executor& executor) {
     check_executor(executor, seen);
     cpus += executor.used_cpus();
-    busy += executor.used_cpus() > 0;
-    if (executor.used_cpus() > 0) used[executor.task_class] += executor.used_cpus();
+    busy += executor.at_work() > 0;
+    if (executor.at_work() > 0) {
+      used[executor.task_class] += executor.used_cpus();
+      for (const Need& need : executor.task_class->needs)
+        amounts[need.resource] += executor.at_work() * need.amount;
+    }
+    for (const TaskRecord* task = executor.calls.front(); task; task = task->next) {
+      if (!task->extras) continue;
+      timed += task->extras->deadline != TimePoint{};
+      check_grants(*task, granted);
+    }
     if (executor.phase == Executor::Phase::starting && executor.task_class)
       ++starting[executor.task_class];
   });
   require(seen.assigned.empty(), "every assigned task has its call on one executor");
   require(cpus == executors.used_cpus() && busy == executors.busy(), "cpus in use are counted");
   require(cpus <= options.cpus, "no more cpus are in use than there are");
+  require(amounts == executors.used_amounts(), "resources in use are counted");
+  for (std::size_t i = 0; i < amounts.size(); ++i)
+    require(amounts[i] <= executors.resources()[i].total, "no more of a resource is in use");
+  require(timed == deadlines.size(), "deadlines are those of calls that are out");
   for (std::size_t type = 0; type < executors.types().size(); ++type) {
     const std::uint32_t limit = options_of(static_cast<TypeIndex>(type)).max_processes;
     require(limit == 0 || executors.types()[type]->executors.size() <= limit,

@@ -104,6 +104,45 @@ enum class CallState : std::uint8_t {
   stopping,    // RequestCancel was asked
 };
 
+/// So much of a resource, in units of 1/kResourceUnit (memory: in bytes).
+struct ResourceAmount {
+  std::string name;
+  std::uint64_t amount = 0;
+};
+constexpr std::uint64_t kResourceUnit = 10'000;
+/// The resource that TaskExtras::memory_bytes is taken from.
+constexpr const char* kMemoryResource = "memory";
+
+/// The same with the resource's index in Core::Options::resources.
+struct Need {
+  std::uint16_t resource = 0;
+  std::uint64_t amount = 0;
+  friend bool operator==(const Need&, const Need&) = default;
+};
+
+/// Which ones of an indexed resource a call has.
+struct Grant {
+  std::uint16_t resource = 0;
+  std::vector<std::uint32_t> indices;  // into its ids
+};
+
+/// What few tasks have: options beyond cpus.
+struct TaskExtras {
+  // Immutable after submit.
+  std::uint32_t retries = 0;                // so often again after a failure of its own
+  Duration timeout{0};                      // of each call; 0: none
+  std::uint64_t memory_bytes = 0;           // its executor's limit; 0: none
+  std::vector<ResourceAmount> resources{};  // each once
+
+  // Token holder.
+  std::vector<Need> needs{};        // resources and memory; by resource, none zero
+  std::vector<Attempt> attempts{};  // that failed
+  std::vector<Grant> grants{};      // while a call is out
+  TimePoint began{};                // when the last call was sent
+  TimePoint deadline{};  // while a call with a timeout is out that is still wanted; else 0
+  FailurePtr doom{};     // how the call that is out ends, whatever its executor says
+};
+
 struct TaskRecord : RefCounted<TaskRecord> {
   // Immutable after submit.
   TaskId id;
@@ -111,15 +150,16 @@ struct TaskRecord : RefCounted<TaskRecord> {
   SessionRecord* session = nullptr;
   std::vector<ObjectRef> inputs;  // with multiplicity
   std::vector<ObjectRef> outputs;
-  std::unique_ptr<Annex> annex;   // may be null
-  std::unique_ptr<Annex> result;  // of the Governor, written once before a terminal state
-  std::uint32_t cpus = 1;
+  std::unique_ptr<Annex> annex;        // may be null
+  std::unique_ptr<Annex> result;       // of the Governor, written once before a terminal state
+  std::unique_ptr<TaskExtras> extras;  // null: none of it
+  std::uint32_t cpus = 1;              // may be 0
   TypeIndex type = 0;
 
   std::atomic<TaskState> state{TaskState::draft};
 
   // Token holder.
-  std::uint8_t attempts = 0;            // calls that ended with the executor's death
+  std::uint8_t crashes = 0;             // calls that ended with the executor's death, innocently
   std::uint32_t unfinished_inputs = 0;  // waiting
   std::uint32_t depth = 0;              // longest path over unfinished tasks; deeper goes first
   ExecutorId executor;                  // assigned; kept afterwards for reports

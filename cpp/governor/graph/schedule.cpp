@@ -15,6 +15,10 @@ constexpr int kWorthMoving = 4;
 /// An executor is started for calls that are stuck behind another after so many queue_ahead.
 constexpr int kStuck = 10;
 
+bool more_entitled(const TaskClass& a, const TaskClass& b) {
+  return a.share() != b.share() ? a.share() < b.share() : a.served < b.served;
+}
+
 }  // namespace
 
 void Core::State::schedule() {
@@ -29,7 +33,8 @@ void Core::State::schedule() {
 void Core::State::schedule_after_call(Executor& executor) {
   // Nothing else has changed if all cpus are still in use and nobody waits for a share of them.
   const bool alone = executors.used_cpus() == options.cpus && executor.welcoming() &&
-                     !executor.calls.empty() && !must_yield(*executor.task_class);
+                     !executor.calls.empty() && executor.task_class->queues_ahead() &&
+                     !must_yield(*executor.task_class);
   if (!alone) return schedule();
   steal_at.reset();
   queue_ahead(executor);
@@ -37,10 +42,15 @@ void Core::State::schedule_after_call(Executor& executor) {
 
 /// Gives cpus to one more call or start, if queues don't take it all. False: nothing to do, or no
 /// room for who is next. It is not passed over in favour of smaller ones, so every task gets its
-/// cpus some time.
+/// cpus some time: only those that want nothing that it waits for may go before it.
 bool Core::State::open_slot() {
   TaskClass* task_class = most_entitled_class();
-  if (!task_class || executors.used_cpus() + task_class->cpus > options.cpus) return false;
+  if (!task_class) return false;
+  if (!executors.fits(*task_class, {})) {
+    if (!executors.any_needs()) return false;
+    task_class = most_entitled_fitting_class();
+    if (!task_class) return false;
+  }
   if (Executor* executor = slot_for(*task_class)) {
     task_class->served = ++servings;
     if (executor->idle()) {
@@ -55,25 +65,40 @@ bool Core::State::open_slot() {
   return true;
 }
 
+bool Core::State::wants_slot(const TaskClass& task_class) const {
+  if (task_class.ready.empty()) return false;
+  if (covered_by_starting(task_class) && !slot_for(task_class)) return false;
+  return !barred(task_class);
+}
+
 /// Of those with ready tasks, the one that uses the fewest cpus, then the one served longest ago.
 TaskClass* Core::State::most_entitled_class() const {
   TaskClass* best = nullptr;
-  for (const auto& each : executors.classes()) {
-    if (each->ready.empty()) continue;
-    if (covered_by_starting(*each) && !slot_for(*each)) continue;
-    if (barred(*each)) continue;
-    if (!best || each->used_cpus < best->used_cpus ||
-        (each->used_cpus == best->used_cpus && each->served < best->served))
-      best = each.get();
-  }
+  for (const auto& each : executors.classes())
+    if (wants_slot(*each) && (!best || more_entitled(*each, *best))) best = each.get();
   return best;
+}
+
+/// The same among those that fit beside what more entitled ones wait for.
+TaskClass* Core::State::most_entitled_fitting_class() const {
+  std::vector<TaskClass*> waiting;
+  for (const auto& each : executors.classes())
+    if (wants_slot(*each)) waiting.push_back(each.get());
+  std::sort(waiting.begin(), waiting.end(),
+            [](const TaskClass* a, const TaskClass* b) { return more_entitled(*a, *b); });
+  Withheld withheld;
+  for (TaskClass* each : waiting) {
+    if (executors.fits(*each, withheld)) return each;
+    executors.withhold(*each, withheld);
+  }
+  return nullptr;
 }
 
 /// Those that are starting will take all that is ready, or all cpus.
 bool Core::State::covered_by_starting(const TaskClass& task_class) const {
   const std::uint32_t threads = executors.types()[task_class.type]->threads;
   return task_class.ready.size() <= task_class.starting * threads ||
-         (task_class.starting > 0 &&
+         (task_class.starting > 0 && task_class.cpus > 0 &&
           executors.used_cpus() + task_class.starting * (threads - 1) * task_class.cpus >=
               options.cpus);
 }
@@ -83,6 +108,7 @@ bool Core::State::must_yield(const TaskClass& task_class) const {
   for (const auto& other : executors.classes()) {
     if (other.get() == &task_class || other->ready.empty() || covered_by_starting(*other)) continue;
     if (other->type != task_class.type && barred(*other)) continue;
+    if (other->cpus == 0 || !executors.has_needs(*other, {})) continue;
     if (other->used_cpus == 0 || other->used_cpus + other->cpus < task_class.used_cpus) return true;
   }
   return false;
@@ -119,6 +145,7 @@ void Core::State::spawn(TaskClass& task_class) {
 
 bool Core::State::can_queue_ahead(const Executor& executor, const TaskRecord& task) const {
   const auto& traits = executor.traits;
+  if (!executor.task_class->queues_ahead()) return false;
   if (!executor.welcoming() || executor.calls.size() < traits.threads ||
       executor.calls.size() >= traits.max_in_flight)
     return false;
@@ -163,6 +190,14 @@ void Core::State::send_next(TaskClass& task_class, Executor& executor) {
   TaskRecord& task = task_class.ready.pop();
   --ready_tasks;
   executors.add_call(executor, task_class, task, run_times.estimate_ns(task.method));
+  if (TaskExtras* extras = task.extras.get()) {
+    executors.grant(task);
+    extras->began = now;
+    if (extras->timeout.count() > 0) {
+      extras->deadline = now + extras->timeout;
+      deadlines.emplace(extras->deadline, &task);
+    }
+  }
   move(task, TaskState::assigned);
   commands.emplace_back(SendCall{executor.id, TaskRef(&task)});
 }

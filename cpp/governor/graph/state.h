@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace rain::graph {
 /// calls schedule(); the parts lie in core.cpp (events), endings.cpp (tasks and data that end),
 /// schedule.cpp (what runs where), processes.cpp (which are kept without work) and invariants.cpp.
 struct Core::State {
-  explicit State(Options given) : options(given) {}
+  explicit State(Options given) : options(std::move(given)), executors(options) {}
   ~State();
 
   const Options options;
@@ -29,7 +30,8 @@ struct Core::State {
   std::uint64_t round = 0;            // counts calls of schedule()
   std::uint64_t servings = 0;         // counts slots given out
   std::optional<TimePoint> steal_at;  // look again then whether queued calls should move
-  FailurePtr lost_cause;              // set once nothing can be started any more
+  std::set<std::pair<TimePoint, TaskRecord*>> deadlines;  // TaskExtras::deadline, where it is set
+  FailurePtr lost_cause;  // set once nothing can be started any more
 
   // Of one event: what ended in it.
   struct Dependant {
@@ -45,7 +47,7 @@ struct Core::State {
   void submit(const SessionRef& session, std::vector<TaskRef>& tasks,
               std::vector<ObjectRef>& objects);
   void finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectData>>& outputs,
-              Duration run_time);
+              Duration run_time, std::int32_t pid);
   void lose(Executor& executor, const FailurePtr& cause, const std::vector<TaskRecord*>& begun);
   void fail_spawn(Executor& executor, const FailurePtr& cause);
   void lose_everything(const FailurePtr& cause);
@@ -59,11 +61,20 @@ struct Core::State {
   void leave_ready(TaskRecord& task);
   /// The call is over; what kept an unwanted task's record alive is let go with the event.
   void end_call(Executor& executor, TaskRecord& task);
+  /// Sets how the call will end. Requires: it is out and wanted, and has no doom.
+  void doom(Executor& executor, TaskRecord& task, FailurePtr failure);
+  void forget_deadline(TaskRecord& task);
+  /// Dooms calls whose time is over and takes them back or has them stopped.
+  void expire();
+  FailurePtr timeout_failure(const TaskRecord& task) const;
   /// Last thing in every event.
   void end_event();
 
   // ---- endings.cpp
 
+  /// The call has failed, or is doomed to: ready again if retries are left, else fail().
+  /// Requires: assigned, no call out.
+  void fail_attempt(TaskRecord& task, FailurePtr failure, Duration run_time, std::int32_t pid);
   /// Its own failure. Then as the session's on_error says. Requires: live, no call out.
   void fail(TaskRecord& task, FailurePtr failure);
   void fail_all_ready(const FailurePtr& cause);
@@ -84,6 +95,8 @@ struct Core::State {
   void drop_data(ObjectRecord& object);
   /// Nobody wants the result of the call any more.
   void abandon_call(TaskRecord& task);
+  /// Nothing more is wanted of the call: takes it back or has it stopped.
+  void take_back(Executor& executor, TaskRecord& task);
   void request_stop(Executor& executor, TaskRecord& task);
   void kill_overdue();
 
@@ -93,7 +106,10 @@ struct Core::State {
   /// A call of the executor has ended: refills it alone if that is all there is to do.
   void schedule_after_call(Executor& executor);
   bool open_slot();
+  /// Has ready tasks, and somebody for them or leave to start somebody.
+  bool wants_slot(const TaskClass& task_class) const;
   TaskClass* most_entitled_class() const;
+  TaskClass* most_entitled_fitting_class() const;
   bool covered_by_starting(const TaskClass& task_class) const;
   bool must_yield(const TaskClass& task_class) const;
   Executor* slot_for(const TaskClass& task_class) const;

@@ -1,6 +1,7 @@
 #include "graph/submit.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
 
 #include "graph/core.h"
@@ -23,8 +24,8 @@ ObjectState state_of(const ObjectRecord& object) {
 class Submit {
  public:
   Submit(const SessionRecord& session, const std::vector<TaskRef>& tasks,
-         const std::vector<ObjectRef>& objects, std::uint32_t cpus)
-      : session_(session), tasks_(tasks), objects_(objects), cpus_(cpus) {}
+         const std::vector<ObjectRef>& objects, const Core::Options& options)
+      : session_(session), tasks_(tasks), objects_(objects), options_(options) {}
 
   ~Submit() {
     for (TaskRecord* task : marked_tasks_) {
@@ -68,13 +69,66 @@ class Submit {
     if (task.session != &session_)
       throw InvalidGraph("Task " + name(task.id) + " is from a different session than " +
                          std::to_string(session_.id) + ", where it was submitted");
-    if (task.cpus == 0)
-      throw InvalidGraph("task " + task.id.to_string() + " needs 0 cpus: ask for at least 1");
-    if (task.cpus > cpus_)
+    if (task.cpus > options_.cpus)
       throw InvalidGraph("task " + task.id.to_string() + " needs " + std::to_string(task.cpus) +
-                         " cpus, but this client has " + std::to_string(cpus_) +
+                         " cpus, but this client has " + std::to_string(options_.cpus) +
                          ": pass Client(cpus=" + std::to_string(task.cpus) + ") or ask for fewer");
+    if (task.extras) enter_needs(task);
     for (const ObjectRef& output : task.outputs) enter_output(task, *output);
+  }
+
+  void enter_needs(TaskRecord& task) {
+    std::vector<Need>& needs = task.extras->needs;
+    needs.clear();
+    for (const ResourceAmount& asked : task.extras->resources) add_need(task, asked);
+    if (task.extras->memory_bytes > 0) add_need(task, {kMemoryResource, task.extras->memory_bytes});
+    std::sort(needs.begin(), needs.end(),
+              [](const Need& a, const Need& b) { return a.resource < b.resource; });
+  }
+
+  void add_need(TaskRecord& task, const ResourceAmount& asked) {
+    const auto& resources = options_.resources;
+    const auto found = std::find_if(resources.begin(), resources.end(),
+                                    [&](const Resource& each) { return each.name == asked.name; });
+    const std::string wants = "task " + task.id.to_string() + " needs " + amount_text(asked);
+    if (found == resources.end())
+      throw InvalidGraph(wants + ", but this client has no such resource; it has " + all_text() +
+                         ": pass Client(resources={\"" + asked.name + "\": ...})");
+    if (asked.amount > found->total)
+      throw InvalidGraph(
+          wants + ", but this client has " + text(*found) +
+          (asked.name == kMemoryResource
+               ? ": ask for less, or pass Client(task_memory=...)"
+               : ": ask for less, or pass Client(resources={\"" + asked.name + "\": ...})"));
+    if (!found->ids.empty() && asked.amount % kResourceUnit != 0)
+      throw InvalidGraph(wants + ", but " + asked.name + " is had in whole ones: " + text(*found));
+    if (asked.amount > 0)
+      task.extras->needs.push_back(
+          {static_cast<std::uint16_t>(found - resources.begin()), asked.amount});
+  }
+
+  static std::string amount_text(const ResourceAmount& asked) {
+    char text[64];
+    if (asked.name == kMemoryResource)
+      std::snprintf(text, sizeof text, "%.6g MiB of ",
+                    static_cast<double>(asked.amount) / (1 << 20));
+    else
+      std::snprintf(text, sizeof text, "%.10g ",
+                    static_cast<double>(asked.amount) / static_cast<double>(kResourceUnit));
+    return text + asked.name;
+  }
+  /// "2 gpu (0, 1)"
+  static std::string text(const Resource& resource) {
+    std::string text = amount_text({resource.name, resource.total});
+    if (resource.ids.empty()) return text;
+    std::string ids;
+    for (const std::string& id : resource.ids) ids += (ids.empty() ? "" : ", ") + id;
+    return text + " (" + ids + ")";
+  }
+  std::string all_text() const {
+    std::string all = std::to_string(options_.cpus) + " cpus";
+    for (const Resource& each : options_.resources) all += ", " + text(each);
+    return all;
   }
 
   void enter_output(TaskRecord& task, ObjectRecord& output) {
@@ -179,7 +233,7 @@ class Submit {
   const SessionRecord& session_;
   const std::vector<TaskRef>& tasks_;
   const std::vector<ObjectRef>& objects_;
-  const std::uint32_t cpus_;
+  const Core::Options& options_;
   std::vector<TaskRecord*> marked_tasks_;
   std::vector<ObjectRecord*> marked_objects_;
   std::vector<TaskRecord*> path_;  // of the walk: each is the producer of an input of the last
@@ -188,8 +242,8 @@ class Submit {
 }  // namespace
 
 void validate_submit(const SessionRecord& session, const std::vector<TaskRef>& tasks,
-                     const std::vector<ObjectRef>& objects, std::uint32_t cpus) {
-  Submit(session, tasks, objects, cpus).check();
+                     const std::vector<ObjectRef>& objects, const Core::Options& options) {
+  Submit(session, tasks, objects, options).check();
 }
 
 }  // namespace rain::graph

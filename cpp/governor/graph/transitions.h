@@ -15,7 +15,7 @@ constexpr bool may_move(TaskState from, TaskState to) {
       return one_of(S::ready, S::cancelled, S::aborted);
     case S::ready:  // failed: no executor can be started
       return one_of(S::assigned, S::failed, S::cancelled);
-    case S::assigned:  // ready: taken back, or its executor died before the call had begun
+    case S::assigned:  // ready: taken back, its executor died innocently, or failed and tried again
       return one_of(S::ready, S::finished, S::failed, S::cancelled);
     case S::finished:
     case S::failed:

@@ -251,7 +251,7 @@ TEST_F(CancelTest, others_on_a_killed_executor_are_sent_again_even_if_begun) {
                          {a.get(), theirs[0].get()}, now);
   for (const TaskRef& each : theirs) {
     EXPECT_EQ(each->state, TaskState::ready);
-    EXPECT_EQ(each->attempts, 0);
+    EXPECT_EQ(each->crashes, 0);
   }
   EXPECT_EQ(settle(2, 16).sent.size(), 5u);
 }
@@ -297,7 +297,7 @@ TEST_F(LostTest, what_had_begun_fails_and_the_rest_is_sent_again) {
   EXPECT_EQ(a->state, TaskState::failed);
   EXPECT_EQ(a->failure->message, "signal 11");
   EXPECT_EQ(a->failure->origin, a->id);
-  EXPECT_EQ(b->attempts, 1);
+  EXPECT_EQ(b->crashes, 1);
   const Asked asked = settle(1, 512);
   EXPECT_EQ(asked.spawned.size(), 1u);
   EXPECT_EQ(asked.sent_tasks(), (Tasks{b.get(), c.get()})) << "in the order they had";

@@ -108,6 +108,11 @@ class CoreTest : public testing::Test {
   }
   static ObjectRef out(const TaskRef& task, std::size_t index = 0) { return task->outputs[index]; }
 
+  static TaskExtras& extras(const TaskRef& task) {
+    if (!task->extras) task->extras = std::make_unique<TaskExtras>();
+    return *task->extras;
+  }
+
   void submit(const SessionRef& in, std::vector<TaskRef> tasks,
               std::vector<ObjectRef> objects = {}) {
     core->on_submit(in, std::move(tasks), std::move(objects), now);

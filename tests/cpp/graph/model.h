@@ -18,7 +18,8 @@ struct Model {
     int session, type, cpus;
     std::vector<int> inputs, outputs;  // objects
     End end = End::live;
-    int attempts = 0;
+    int crashes = 0;
+    int retries = 0;  // left
   };
   struct Object {
     int session;
@@ -50,6 +51,11 @@ struct Model {
   void finish(int task) {
     tasks[task].end = End::finished;
     settle();
+  }
+  /// A call of it failed.
+  void fail_attempt(int task) {
+    if (tasks[task].retries-- > 0) return;
+    fail(task);
   }
   void fail(int task) {
     tasks[task].end = End::failed;

@@ -45,6 +45,11 @@ class World {
       options.types.push_back(type);
     }
     type_options_ = options.types;
+    options.free_slots = 1 + static_cast<std::uint32_t>(pick(3));
+    options.resources = {{"gpu", 3 * kResourceUnit, {"a", "b", "c"}},
+                         {"licence", kResourceUnit * 3 / 2},
+                         {kMemoryResource, 1000}};
+    resources_ = options.resources;
     core_ = std::make_unique<Core>(options);
     kindness_ = pick(8);
     tasks_left_ = 1 + pick(40);
@@ -68,7 +73,9 @@ class World {
  private:
   struct Call {
     int task;
+    TimePoint sent{};
     bool begun = false, asked_back = false, asked_to_stop = false;
+    bool doomed = false;  // whatever comes, it has failed
   };
   struct Process {
     ExecutorId id;
@@ -107,7 +114,7 @@ class World {
 
   void step() {
     now_ += Duration(pick(chance(10) ? 20'000'000 : 20'000));
-    switch (pick(26)) {
+    switch (pick(27)) {
       case 0:
       case 1:
       case 2:
@@ -161,6 +168,9 @@ class World {
       case 25:
         if (Process* p = any_process(chance(2)); p && chance(3)) outdate(*p);
         return;
+      case 26:
+        if (Process* p = any_process(true); p && chance(1 + kindness_)) doom(*p);
+        return;
     }
   }
 
@@ -204,12 +214,13 @@ class World {
     for (int i = 0; i < count; ++i) {
       const int index = static_cast<int>(tasks_.size());
       TaskRef task(new TaskRecord);
-      Model::Task model{session, pick(types_), chance(4) ? 1 + pick(cpus_) : 1, {}, {}};
+      Model::Task model{session, pick(types_), chance(4) ? pick(cpus_ + 1) : 1, {}, {}};
       task->id = {session, index};
       task->session = sessions_[session].get();
       task->type = static_cast<TypeIndex>(model.type);
       task->method = static_cast<std::uint32_t>(model.type * 2 + pick(2));
       task->cpus = static_cast<std::uint32_t>(model.cpus);
+      if (chance(3)) add_extras(*task, model);
       for (int k = inputs.empty() ? 0 : pick(4); k > 0; --k) {
         model.inputs.push_back(any(inputs));
         task->inputs.push_back(objects_[static_cast<std::size_t>(model.inputs.back())]);
@@ -231,6 +242,18 @@ class World {
     core_->on_submit(sessions_[session], std::move(tasks), std::move(objects), now_);
     if (all_lost_) accept_failures([](int) { return true; });
     handled();
+  }
+
+  void add_extras(TaskRecord& task, Model::Task& model) {
+    task.extras = std::make_unique<TaskExtras>();
+    TaskExtras& extras = *task.extras;
+    if (chance(2)) extras.retries = static_cast<std::uint32_t>(model.retries = pick(3));
+    if (chance(3)) extras.timeout = Duration(chance(2) ? 30'000 : 10'000'000);
+    if (chance(3))
+      extras.resources.push_back({"gpu", static_cast<std::uint64_t>(pick(4)) * kResourceUnit});
+    if (chance(4))
+      extras.resources.push_back({"licence", static_cast<std::uint64_t>(pick(3)) * 7500});
+    if (chance(4)) extras.memory_bytes = static_cast<std::uint64_t>(1 + pick(1000));
   }
 
   /// One draft is fine and the other is not: neither gets in.
@@ -319,27 +342,30 @@ class World {
     TaskRecord& task = *tasks_[static_cast<std::size_t>(call.task)];
     if (call.asked_to_stop ? chance(2) : chance(100)) {
       tell("task ", call.task, " stops");
-      if (call.asked_back && model_.live(call.task))
+      if (call.doomed && model_.live(call.task))
+        model_.fail_attempt(call.task);
+      else if (call.asked_back && model_.live(call.task))
         ;  // the same as taken back
       else
         model_.cancel({call.task});
       core_->on_task_cancelled(id, task, now_);
     } else if (chance(4 + 16 * kindness_)) {
       tell("task ", call.task, " fails");
-      if (model_.live(call.task)) model_.fail(call.task);
+      if (model_.live(call.task)) model_.fail_attempt(call.task);
       core_->on_task_failed(id, task, fake_failure(), run_time, now_);
     } else {
-      done(call.task, id, run_time);
+      done(call, id, run_time);
     }
     handled();
   }
 
-  void done(int index, ExecutorId id, Duration run_time) {
+  void done(const Call& call, ExecutorId id, Duration run_time) {
+    const int index = call.task;
     tell("task ", index, " is done");
     TaskRecord& task = *tasks_[static_cast<std::size_t>(index)];
     std::vector<std::shared_ptr<ObjectData>> outputs(task.outputs.size());
     for (auto& output : outputs) output = fake_data();
-    if (model_.live(index)) model_.finish(index);
+    if (model_.live(index)) call.doomed ? model_.fail_attempt(index) : model_.finish(index);
     core_->on_task_done(id, task, std::move(outputs), run_time, now_);
   }
 
@@ -370,12 +396,17 @@ class World {
     std::vector<int> guilty;
     for (const Call& call : gone.calls) {
       if (call.begun) begun.push_back(tasks_[static_cast<std::size_t>(call.task)].get());
-      if (!model_.live(call.task) || gone.killed) continue;
-      if (call.begun || ++model_.tasks[static_cast<std::size_t>(call.task)].attempts > crash_limit_)
+      if (!model_.live(call.task)) continue;
+      if (call.doomed) {
+        guilty.push_back(call.task);
+        continue;
+      }
+      if (gone.killed) continue;
+      if (call.begun || ++model_.tasks[static_cast<std::size_t>(call.task)].crashes > crash_limit_)
         guilty.push_back(call.task);
     }
     for (int task : guilty)
-      if (model_.live(task)) model_.fail(task);
+      if (model_.live(task)) model_.fail_attempt(task);
     core_->on_executor_lost(gone.id, fake_failure(), begun, now_);
     handled();
   }
@@ -394,6 +425,7 @@ class World {
         core_->on_retract_refused(process.id, task, now_);
       } else {
         tell("task ", call.task, " is taken back");
+        if (call.doomed && model_.live(call.task)) model_.fail_attempt(call.task);
         process.calls.erase(process.calls.begin() + static_cast<std::ptrdiff_t>(i));
         core_->on_retracted(process.id, task, now_);
       }
@@ -450,8 +482,29 @@ class World {
   void tick() {
     if (core_->next_tick() && chance(2)) now_ = std::max(now_, *core_->next_tick());
     tell("tick");
+    for (auto& [id, process] : processes_)
+      for (Call& call : process.calls) {
+        const TaskExtras* extras = tasks_[static_cast<std::size_t>(call.task)]->extras.get();
+        if (!extras || extras->timeout.count() == 0 || !model_.live(call.task)) continue;
+        call.doomed |= now_ >= call.sent + extras->timeout;
+      }
     core_->on_tick(now_);
     handled();
+  }
+
+  /// A call uses more memory than it may.
+  void doom(Process& process) {
+    for (Call& call : process.calls) {
+      TaskRecord& task = *tasks_[static_cast<std::size_t>(call.task)];
+      if (!call.begun || call.doomed || process.killed || !task.extras || !model_.live(call.task))
+        continue;
+      tell("task ", call.task, " is doomed");
+      call.doomed = true;
+      const std::uint32_t id = process.id.value;
+      core_->on_task_doomed(process.id, task, fake_failure(), now_);
+      handled();
+      return expect(processes_.at(id).killed, "a doomed call ends with its process");
+    }
   }
 
   /// What an executor says that is gone, or of a call that is over.
@@ -511,10 +564,10 @@ class World {
         if (call.asked_back) return answer_retracts(process), true;
       if (begin(process)) return true;
       if (process.calls.empty()) continue;
-      const int task = process.calls.front().task;
+      const Call call = process.calls.front();
       const ExecutorId executor = process.id;
       process.calls.pop_front();
-      done(task, executor, Duration(pick(20'000)));
+      done(call, executor, Duration(pick(20'000)));
       handled();
       return true;
     }
@@ -557,7 +610,7 @@ class World {
     expect(process.registered && !process.killed && !process.ended && !process.outdated,
            "calls go to running executors");
     expect(process.type == model_.tasks[static_cast<std::size_t>(index)].type, "of their type");
-    process.calls.push_back({index});
+    process.calls.push_back({index, now_});
     expect(process.calls.size() <= process.traits.max_in_flight, "max_in_flight is kept");
   }
   void obey(const Retract& command) {
@@ -572,15 +625,16 @@ class World {
     Call& call = call_of(command.executor, *command.task);
     expect(!process_of(command.executor).killed, "a killed executor is asked nothing");
     expect(call.begun && !call.asked_to_stop, "what has begun is asked to stop, once");
-    expect(!model_.live(command.task->id.id), "only unwanted calls are asked to stop");
+    expect(!model_.live(command.task->id.id) || call.doomed,
+           "only unwanted and doomed calls are asked to stop");
     call.asked_to_stop = true;
   }
   void obey(const KillExecutor& command) {
     tell("  > kill ", command.executor.value);
     Process& process = process_of(command.executor);
     expect(std::any_of(process.calls.begin(), process.calls.end(),
-                       [](const Call& call) { return call.asked_to_stop; }),
-           "only an executor that didn't stop a call is killed");
+                       [](const Call& call) { return call.asked_to_stop || call.doomed; }),
+           "only an executor that didn't stop a call, or has a doomed one, is killed");
     process.killed = true;
   }
   void obey(const EndExecutor& command) {
@@ -642,6 +696,18 @@ class World {
         cpus += std::min<std::uint32_t>(process.traits.threads,
                                         static_cast<std::uint32_t>(process.calls.size())) *
                 tasks_[static_cast<std::size_t>(process.calls.front().task)]->cpus;
+    }
+    for (const Resource& resource : resources_) {
+      std::uint64_t amount = 0;
+      for (const auto& [id, process] : processes_)
+        for (const Call& call : process.calls) {
+          const TaskExtras* extras = tasks_[static_cast<std::size_t>(call.task)]->extras.get();
+          if (!extras) continue;
+          if (resource.name == kMemoryResource) amount += extras->memory_bytes;
+          for (const ResourceAmount& each : extras->resources)
+            if (each.name == resource.name) amount += each.amount;
+        }
+      expect(amount <= resource.total, "no more of a resource at work than there is");
     }
     expect(cpus <= static_cast<std::uint32_t>(cpus_), "no more cpus at work than there are");
 
@@ -710,6 +776,7 @@ class World {
   std::map<std::uint32_t, Process> processes_;
   std::map<int, int> spawn_failures_;  // by type, in a row
   std::vector<TypeOptions> type_options_;
+  std::vector<Resource> resources_;
   Model model_;
   std::unique_ptr<Core> core_;
 };

@@ -335,7 +335,7 @@ TEST_F(BalanceTest, an_idle_executor_gets_half_of_what_another_has_queued) {
   for (const auto& [executor, each] : asked.retracts) core->on_retracted(executor, *each, now);
   for (const auto& [executor, each] : take().sent) {
     EXPECT_EQ(executor, ExecutorId{2});
-    EXPECT_EQ(each->attempts, 0);
+    EXPECT_EQ(each->crashes, 0);
   }
 }
 
