@@ -196,8 +196,8 @@ void Runtime::pump() {
 }
 
 void Runtime::drain_releases(TimePoint now) {
-  const auto released = releases_->take();
-  for (const auto& directory : released.directories) launcher::remove_tree(directory.c_str());
+  auto released = releases_->take();
+  builtin_.remove_trees(std::move(released.directories));
   if (released.refs.empty()) return;
   for (const auto& ref : released.refs) store_.release(ref, now);
   store_changed_ = true;

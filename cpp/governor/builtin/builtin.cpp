@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <iterator>
 #include <string_view>
+#include <system_error>
 #include <utility>
+
+#include "launcher/remove_tree.h"
 
 namespace rain::builtin {
 
@@ -231,6 +234,24 @@ void Builtin::lose_all() {
     } else {
       executors_.erase(found);
     }
+  }
+}
+
+void Builtin::remove_trees(std::vector<std::string> paths) {
+  struct Removal final : Pool::Work {
+    explicit Removal(std::vector<std::string> paths) : paths(std::move(paths)) {}
+    void run() noexcept override {
+      for (const auto& path : paths) launcher::remove_tree(path.c_str());
+    }
+    void finish() override {}
+    const std::vector<std::string> paths;
+  };
+  if (paths.empty()) return;
+  const auto removal = std::make_shared<Removal>(std::move(paths));
+  try {
+    pool_.submit(removal);
+  } catch (const std::system_error&) {
+    removal->run();  // no thread to be had
   }
 }
 

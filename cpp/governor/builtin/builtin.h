@@ -153,6 +153,8 @@ class Builtin {
   std::optional<tasklib::base::TimePoint> next_tick() const;
   /// The Core has lost all executors.
   void lose_all();
+  /// Removes directories that were data, in the pool.
+  void remove_trees(std::vector<std::string> paths);
   /// Stops all jobs, waits for what they do in the pool, and drops them.
   void close();
 

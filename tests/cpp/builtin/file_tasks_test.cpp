@@ -432,6 +432,16 @@ TEST_F(FileTasksTest, sleep_passes_a_directory_on) {
   EXPECT_EQ(error(wrong), "Output 'b' (content_type=) expects type blob, but dir is provided");
 }
 
+TEST_F(FileTasksTest, a_directory_that_nobody_needs_is_removed) {
+  ASSERT_EQ(::mkdir(at("d").c_str(), 0755), 0);
+  write("d/f", "x");
+  auto opened = open(at("d"), DataType::directory);
+  const std::string root = place(opened->outputs[0]);
+  ASSERT_EQ(::access(root.c_str(), F_OK), 0);
+  governor->unkeep({opened->outputs[0]});
+  while (::access(root.c_str(), F_OK) == 0) ::usleep(1000);
+}
+
 TEST_F(FileTasksTest, cancelled_file_work_stops_and_leaves_nothing) {
   start(1);
   // Sparse: as long as it takes to be stopped, and no room.
