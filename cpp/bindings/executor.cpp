@@ -1,7 +1,10 @@
 #include "executor.h"
 
+#include <pybind11/stl.h>
+
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -209,11 +212,14 @@ class TaskExecutor {
     functions_.push_back(std::move(function));
   }
 
-  /// Releases the GIL but for the handlers.
-  void start(unsigned threads) {
+  /// Releases the GIL but for the handlers. No `threads`: as many as were registered.
+  void start(std::optional<unsigned> threads) {
     this_thread.lend();
     try {
-      executor_.start(threads);
+      if (threads)
+        executor_.start(*threads);
+      else
+        executor_.start();
     } catch (...) {
       this_thread.take_back();
       throw;

@@ -96,6 +96,14 @@ struct Governor::Impl {
     return Wait::interrupted;
   }
 
+  graph::TypeIndex type_of(const std::string& executor) const {
+    const auto found = std::find_if(specs.begin(), specs.end(), [&](const ExecutorSpec& spec) {
+      return spec.name == executor;
+    });
+    if (found == specs.end()) throw UsageError("Executor '" + executor + "' is not registered");
+    return static_cast<graph::TypeIndex>(found - specs.begin());
+  }
+
   const std::vector<ExecutorSpec> specs;
   Runtime runtime;
   Loop loop;
@@ -106,7 +114,9 @@ struct Governor::Impl {
   std::int32_t last_session = 0;
 };
 
-Governor::Governor(GovernorOptions options) : impl_(std::make_unique<Impl>(options)) {}
+Governor::Governor(GovernorOptions options) : impl_(std::make_unique<Impl>(options)) {
+  impl_->run([&] { impl_->runtime.prestart(); });
+}
 
 Governor::~Governor() {
   if (impl_->forked) {
@@ -170,8 +180,9 @@ SessionRef Governor::new_session(std::string name, graph::OnError on_error) {
 void Governor::submit(const SessionRef& session, std::vector<TaskRef> tasks,
                       std::vector<ObjectRef> objects) {
   impl_->run([&] {
-    impl_->runtime.core().on_submit(session, std::move(tasks), std::move(objects),
-                                    tasklib::base::Clock::now());
+    const auto now = tasklib::base::Clock::now();
+    impl_->runtime.check_builds(now);
+    impl_->runtime.core().on_submit(session, std::move(tasks), std::move(objects), now);
   });
 }
 
@@ -291,6 +302,27 @@ std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef
     }
   });
   return views;
+}
+
+std::optional<std::vector<std::string>> Governor::announced_tasks(const std::string& executor) {
+  std::optional<std::vector<std::string>> tasks;
+  const auto type = impl_->type_of(executor);
+  impl_->run([&] { tasks = impl_->runtime.offer(type).tasks; });
+  return tasks;
+}
+
+Governor::Wait Governor::learn_tasks(const std::string& executor,
+                                     std::optional<TimePoint> deadline) {
+  const auto type = impl_->type_of(executor);
+  const Runtime::Offer& offer = impl_->runtime.offer(type);
+  impl_->run([&] {
+    if (!offer.tasks) impl_->runtime.start_one(type);
+  });
+  const Wait outcome = impl_->wait([&] { return offer.tasks || offer.failure; }, deadline);
+  impl_->run([&] {
+    if (!offer.tasks && offer.failure) throw tasklib::base::Error(offer.failure->message);
+  });
+  return outcome;
 }
 
 FailurePtr Governor::failure(const TaskRef& task) {

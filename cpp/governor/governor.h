@@ -66,6 +66,12 @@ class Governor {
   Method intern_method(const std::string& task_type);
   const std::string& task_type(std::uint32_t method) const;  // valid as long as the governor
 
+  /// The names of an executor's tasks, once one of its processes has registered; those of Rain 0.4
+  /// announce none. Throws UsageError: not registered with this governor.
+  std::optional<std::vector<std::string>> announced_tasks(const std::string& executor);
+  /// Waits until they are known; starts a process if need be. Throws Error when it can't start.
+  Wait learn_tasks(const std::string& executor, std::optional<tasklib::base::TimePoint> deadline);
+
   graph::SessionRef new_session(std::string name, graph::OnError on_error);
   /// Throws graph::InvalidGraph, UsageError (closed).
   void submit(const graph::SessionRef& session, std::vector<graph::TaskRef> tasks,

@@ -16,6 +16,12 @@ struct ExecutorSpec {
   std::vector<std::string> argv;
   std::vector<std::string> env;  // "NAME=value", added to the governor's own environment
   tasklib::base::Duration start_deadline = std::chrono::seconds(30);
+  std::uint32_t prestart = 0;       // processes started with the governor and kept
+  std::uint32_t max_processes = 0;  // 0: as many as the cpus allow
+  std::uint32_t threads = 0;        // calls that a process runs at once; 0: as the program says
+  tasklib::base::Duration idle_time = std::chrono::seconds(60);  // then it ends; 0: never
+  std::string cwd;     // where it starts; empty: in a directory of its own, where its socket is
+  bool reload = true;  // a changed program replaces the processes of the old one
 };
 
 struct GovernorOptions {

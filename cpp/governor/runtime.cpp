@@ -37,6 +37,8 @@ constexpr int kEventsAtOnce = 64;
 graph::Core::Options core_options(const GovernorOptions& options) {
   graph::Core::Options result;
   result.cpus = options.cpus;
+  for (const auto& spec : options.executors)
+    result.types.push_back({spec.prestart, spec.max_processes, spec.idle_time});
 #ifndef NDEBUG
   result.check_invariants = true;
 #endif
@@ -52,7 +54,16 @@ tasklib::blob::Store::Limits store_limits(const GovernorOptions& options) {
 
 std::vector<std::string> current_environment() {
   std::vector<std::string> result;
-  for (char** entry = environ; entry && *entry; ++entry) result.emplace_back(*entry);
+  // What one governor says to its executors is not for the executors of another inside of them.
+  constexpr std::string_view kOurs = "RAIN_EXECUTOR_";
+  for (char** entry = environ; entry && *entry; ++entry)
+    if (std::string_view(*entry).substr(0, kOurs.size()) != kOurs) result.emplace_back(*entry);
+  return result;
+}
+
+std::vector<process::ProgramFiles> program_files(const GovernorOptions& options) {
+  std::vector<process::ProgramFiles> result;
+  for (const auto& spec : options.executors) result.emplace_back(spec.argv);
   return result;
 }
 
@@ -77,8 +88,10 @@ Runtime::Runtime(const GovernorOptions& options)
       data_directory_(run_directory_ + "/data"),
       began_(Clock::now()),
       environment_(current_environment()),
+      programs_(program_files(options)),
       core_(core_options(options)),
-      store_(store_limits(options)) {
+      store_(store_limits(options)),
+      offers_(options.executors.size()) {
   try {
     checked("mkdir", data_directory_.path(),
             [&] { return ::mkdir(data_directory_.path().c_str(), 0700); });
@@ -159,6 +172,8 @@ void Runtime::pump() {
         data_dropped(*c);
       } else if (auto* c = std::get_if<graph::SpawnExecutor>(&command)) {
         spawn(*c);
+      } else if (auto* c = std::get_if<graph::EndExecutor>(&command)) {
+        end(*c);
       } else if (auto* c = std::get_if<graph::Retract>(&command)) {
         retract(*c);
       } else if (auto* c = std::get_if<graph::RequestCancel>(&command)) {
@@ -270,15 +285,14 @@ void Runtime::arm_timer() {
   consider(store_tick_);
   consider(builtin_.next_tick());
   for (const auto& [id, session] : sessions_) consider(session->deadline);
-  if (next == armed_) return;
+  // One that comes too early costs less than setting it again and again.
+  if (!next || (armed_ && *armed_ <= *next)) return;
   armed_ = next;
   itimerspec spec{};
-  if (next) {
-    const auto since = std::max<std::int64_t>(
-        1, std::chrono::duration_cast<Duration>(next->time_since_epoch()).count());
-    spec.it_value.tv_sec = since / 1'000'000'000;
-    spec.it_value.tv_nsec = since % 1'000'000'000;
-  }
+  const auto since = std::max<std::int64_t>(
+      1, std::chrono::duration_cast<Duration>(next->time_since_epoch()).count());
+  spec.it_value.tv_sec = since / 1'000'000'000;
+  spec.it_value.tv_nsec = since % 1'000'000'000;
   ::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &spec, nullptr);
 }
 

@@ -20,6 +20,7 @@
 #include "options.h"
 #include "process/executor_session.h"
 #include "process/launcher_client.h"
+#include "process/program_build.h"
 
 namespace rain {
 
@@ -40,9 +41,12 @@ class MethodTable {
 /// the epoll set that watches them. One iterate() waits for what happens, tells the Core, and
 /// does what it commands. Owned by the Governor. Thread: token holder, except wake().
 class Runtime final : public builtin::Host, private process::ExecutorSession::Listener {
+  using TimePoint = tasklib::base::TimePoint;
+
  public:
   /// cbor-1: data from this size on are sent as a path (reference 1.6).
   static constexpr std::uint64_t kPathLimitBytes = 256 * 1024;
+  static constexpr auto kBuildCheckInterval = std::chrono::milliseconds(50);
 
   /// Makes the run directory and starts the launcher. Throws SystemError.
   explicit Runtime(const GovernorOptions& options);
@@ -70,6 +74,20 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// True when polling is better than blocking: something is running, and a CPU is free for us.
   bool should_poll() const { return core_.busy() && core_.busy_executors() < cpus_; }
 
+  /// Starts what is to be kept running. To be called once, before anything is submitted.
+  void prestart();
+  /// Tells the Core of the executors whose program was built again since they were started; looks
+  /// at the files at most every kBuildCheckInterval.
+  void check_builds(TimePoint now);
+  /// What is known of the tasks of one executor type.
+  struct Offer {
+    std::optional<std::vector<std::string>> tasks;  // nothing until a process registered
+    graph::FailurePtr failure;  // why the last process could not start; null once one did
+  };
+  const Offer& offer(graph::TypeIndex type) const { return offers_[type]; }
+  /// Starts a process unless there is one.
+  void start_one(graph::TypeIndex type);
+
   /// Room for a blob of the client's own. Throws StoreFull.
   std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) override;
   const std::shared_ptr<ReleaseQueue>& releases() const override { return releases_; }
@@ -93,7 +111,6 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
  private:
   using Session = process::ExecutorSession;
-  using TimePoint = tasklib::base::TimePoint;
 
   // Session's listener.
   void on_registered(Session& session) override;
@@ -106,6 +123,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
   // Commands.
   void spawn(const graph::SpawnExecutor& command);
+  void end(const graph::EndExecutor& command);
   void send_call(const graph::SendCall& command);
   void retract(const graph::Retract& command);
   void changed(const graph::TaskChanged& command);
@@ -136,6 +154,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
   /// Ends a session that misbehaves; `trouble` is the reason for the user.
   void put_down(Session& session, const std::string& trouble);
+  /// `spare`: it was started for no task, which could tell.
+  void note_failed_start(graph::TypeIndex type, bool spare, const graph::FailurePtr& failure);
   /// The process is gone: tells the Core, with a death report.
   void bury(Session& session, const std::optional<launcher::Report>& report);
   void watch_fd(Session& session);
@@ -152,6 +172,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   DataDirectory data_directory_;
   const TimePoint began_;
   std::vector<std::string> environment_;
+  const std::vector<process::ProgramFiles> programs_;  // by TypeIndex
 
   graph::Core core_;
   tasklib::blob::Store store_;
@@ -169,6 +190,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;
   std::unordered_multimap<const graph::TaskRecord*, std::weak_ptr<CompletionQueue>> watchers_;
   std::vector<std::shared_ptr<CompletionQueue>> to_signal_;
+  std::vector<Offer> offers_;  // by TypeIndex
+  TimePoint builds_checked_{};
   std::uint64_t changes_ = 0;
   bool recording_ = false;
   std::vector<TaskReport> reports_;

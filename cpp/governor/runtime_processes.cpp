@@ -8,6 +8,7 @@
 #include "epoll.h"
 #include "launcher/remove_tree.h"
 #include "process/death_report.h"
+#include "process/environment.h"
 #include "process/log_tail.h"
 #include "process/run_directory.h"
 #include "runtime.h"
@@ -17,6 +18,7 @@ namespace rain {
 using graph::Failure;
 using graph::FailureKind;
 using graph::TaskRecord;
+using process::set_variable;
 using tasklib::base::Clock;
 using tasklib::base::ExecutorId;
 using tasklib::base::ProtocolError;
@@ -26,19 +28,9 @@ using tasklib::wire::Protocol;
 namespace {
 
 constexpr auto kDeathGrace = std::chrono::milliseconds(200);  // between end of file and exit
+constexpr auto kEndGrace = std::chrono::seconds(5);           // between Shutdown and exit
 constexpr std::size_t kStderrLines = 20;
 constexpr int kReadsOfTheDead = 4096;
-
-void set_variable(std::vector<std::string>& environment, const std::string& entry) {
-  const std::string prefix = entry.substr(0, entry.find('=') + 1);
-  for (auto& existing : environment) {
-    if (existing.compare(0, prefix.size(), prefix) == 0) {
-      existing = entry;
-      return;
-    }
-  }
-  environment.push_back(entry);
-}
 
 }  // namespace
 
@@ -61,14 +53,19 @@ void Runtime::spawn(const graph::SpawnExecutor& command) {
     request.key = command.executor.value;
     request.argv = spec.argv;
     request.env = environment_;
+    if (spec.threads == 0) process::set_thread_counts(request.env, command.cpus);
     for (const auto& entry : spec.env) set_variable(request.env, entry);
     request.owner = "RAIN_EXECUTOR_SOCKET=" + paths.socket_path;
     set_variable(request.env, request.owner);
     set_variable(request.env, "RAIN_EXECUTOR_ID=" + std::to_string(command.executor.value));
     set_variable(request.env, "RAIN_EXECUTOR_PROTOCOLS=cbor-2@" + paths.socket_path);
-    request.working_directory = paths.directory;
+    if (spec.threads > 0)
+      set_variable(request.env, "RAIN_EXECUTOR_THREADS=" + std::to_string(spec.threads));
+    request.working_directory = spec.cwd.empty() ? paths.directory : spec.cwd;
     request.stdout_path = paths.stdout_path;
     request.stderr_path = paths.stderr_path;
+    if (spec.reload) session->build = programs_[command.type].build();
+    session->spare = command.spare;
     launcher_->spawn(request);
     session->stderr_path = paths.stderr_path;
     watch_fd(*session);
@@ -77,8 +74,53 @@ void Runtime::spawn(const graph::SpawnExecutor& command) {
     auto failure = std::make_shared<Failure>();
     failure->kind = launcher_gone_ ? FailureKind::launcher : FailureKind::executor;
     failure->message = "Executor '" + spec.name + "' could not be started: " + error.what();
+    note_failed_start(command.type, command.spare, failure);
     core_.on_executor_lost(command.executor, failure, {}, now);
   }
+}
+
+void Runtime::end(const graph::EndExecutor& command) {
+  const auto found = sessions_.find(command.executor);
+  if (found == sessions_.end()) return;
+  Session& session = *found->second;
+  if (session.protocol() == Protocol::cbor1) return put_down(session, "it is not needed");
+  session.send(tasklib::wire::Shutdown{});
+  session.deadline = Clock::now() + kEndGrace;
+  dirty_.push_back(&session);
+}
+
+void Runtime::prestart() {
+  for (std::size_t type = 0; type < specs_.size(); ++type)
+    if (specs_[type].prestart > 0)
+      core_.on_prestart(static_cast<graph::TypeIndex>(type), specs_[type].prestart, Clock::now());
+}
+
+void Runtime::start_one(graph::TypeIndex type) {
+  offers_[type].failure = nullptr;
+  core_.on_prestart(type, 1, Clock::now());
+}
+
+void Runtime::check_builds(TimePoint now) {
+  if (now < builds_checked_ + kBuildCheckInterval) return;
+  builds_checked_ = now;
+  std::map<graph::TypeIndex, std::optional<process::ProgramBuild>> builds;
+  for (auto& [id, session] : sessions_) {
+    if (!session->build) continue;
+    const auto [found, first] = builds.try_emplace(session->type);
+    if (first) found->second = programs_[session->type].build();
+    if (!found->second || *found->second == *session->build) continue;
+    session->build.reset();
+    core_.on_executor_outdated(id, now);
+  }
+}
+
+void Runtime::note_failed_start(graph::TypeIndex type, bool spare,
+                                const graph::FailurePtr& failure) {
+  offers_[type].failure = failure;
+  ++changes_;
+  if (spare)
+    warnings_.push_back("while starting executor '" + specs_[type].name +
+                        "' ahead of its tasks: " + failure->message);
 }
 
 void Runtime::watch_fd(Session& session) {
@@ -206,6 +248,7 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
     failure->message = process::death_headline(death);
     failure->report = process::death_details(death);
   }
+  if (!session.registered()) note_failed_start(session.type, session.spare, failure);
   store_.drop_holder(session.id, now);
   store_changed_ = true;
   for (const auto& id : session.cached) std::erase(cached_[id], session.id);
@@ -217,6 +260,8 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
 
 void Runtime::on_registered(Session& session) {
   session.deadline.reset();
+  offers_[session.type] = {session.tasks(), nullptr};
+  ++changes_;
   if (session.protocol() == Protocol::cbor2) session.send_welcome(kInlineLimitBytes);
   dirty_.push_back(&session);
   core_.on_executor_ready(session.id, session.traits(), Clock::now());

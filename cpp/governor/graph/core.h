@@ -22,7 +22,8 @@ namespace rain::graph {
 struct SpawnExecutor {
   ExecutorId executor;
   TypeIndex type;
-  std::uint32_t cpus = 1;  // of the tasks that it is started for; 1 when it is for none yet
+  std::uint32_t cpus = 1;  // of the tasks that it is started for
+  bool spare = false;      // it is for none yet
 };
 /// Send the call. The task is in state assigned; task->sequence is set: counts from 1 for each
 /// executor and skips, so that those of its calls in flight differ modulo kSequenceSlots.

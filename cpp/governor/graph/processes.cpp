@@ -24,7 +24,7 @@ void Core::State::prestart(TypeIndex index, std::uint32_t count) {
   const std::uint32_t limit = options_of(index).max_processes;
   for (std::uint32_t have = usable(type); have < count; ++have) {
     if (limit > 0 && type.executors.size() >= limit) return;
-    commands.emplace_back(SpawnExecutor{executors.add(index, nullptr).id, index});
+    commands.emplace_back(SpawnExecutor{executors.add(index, nullptr).id, index, 1, true});
   }
 }
 

@@ -140,7 +140,7 @@ void Core::State::spawn(TaskClass& task_class) {
   for (Executor* each : executors.types()[task_class.type]->executors)
     if (each->spare() && !each->outdated) return executors.adopt(*each, task_class);
   const Executor& executor = executors.add(task_class.type, &task_class);
-  commands.emplace_back(SpawnExecutor{executor.id, executor.type, task_class.cpus});
+  commands.emplace_back(SpawnExecutor{executor.id, executor.type, task_class.cpus, false});
 }
 
 bool Core::State::can_queue_ahead(const Executor& executor, const TaskRecord& task) const {

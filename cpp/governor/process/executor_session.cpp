@@ -159,6 +159,7 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
                         ", got = " + message.executor_type);
   }
   registered_ = true;
+  tasks_ = message.tasks;
   traits_ = {};
   if (protocol_ == Protocol::cbor2) {
     wants_board_ = std::find(message.features.begin(), message.features.end(),

@@ -12,6 +12,7 @@
 #include "blob/board.h"
 #include "graph/core.h"
 #include "graph/records.h"
+#include "process/program_build.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
 
@@ -67,6 +68,8 @@ class ExecutorSession {
   bool registered() const { return registered_; }
   tasklib::wire::Protocol protocol() const { return protocol_; }
   const graph::ExecutorTraits& traits() const { return traits_; }
+  /// Names of its tasks, as far as it announced them.
+  const std::vector<std::string>& tasks() const { return tasks_; }
   std::int32_t peer_pid() const { return peer_pid_; }
 
   /// Accepts the one connection. False: nobody of this user was there (others are turned away).
@@ -112,6 +115,8 @@ class ExecutorSession {
   std::optional<tasklib::base::TimePoint> deadline;  // to register, or to die
   std::string trouble;  // why it is being killed, when that is our doing
   std::string stderr_path;
+  std::optional<ProgramBuild> build;  // that it was started from; nothing: not to be compared
+  bool spare = false;                 // was started for no task
   bool hung_up = false, kill_sent = false, exited = false;
   std::int32_t pid = 0;
   std::uint64_t calls_done = 0;
@@ -129,6 +134,7 @@ class ExecutorSession {
   std::optional<tasklib::blob::CallBoard> board_;
   tasklib::wire::Protocol protocol_ = tasklib::wire::Protocol::cbor2;  // until registered
   graph::ExecutorTraits traits_;
+  std::vector<std::string> tasks_;
   std::int32_t peer_pid_ = 0;
   bool registered_ = false, wants_board_ = false;
   std::uint32_t last_sequence_ = 0, in_flight_count_ = 0;

@@ -45,12 +45,15 @@ class Executor {
   /// `name`: without the type. A second function of the same name replaces the first.
   void add_task(const std::string& name, const TaskFunction& function);
 
-  /// Serves calls, up to `threads` at a time (the calling thread is one of them), and returns when
-  /// the governor has no more or is gone. Throws std::runtime_error with the reason if the program
+  /// Serves calls, up to `threads` at a time (the calling thread is one of them; default: as many
+  /// as the executor's registration says, else one), and returns when the governor has no more or
+  /// is gone. Throws std::runtime_error with the reason if the program
   /// was not started by a governor, or the connection fails or carries nonsense. Never exits.
-  void start(unsigned threads = 1);
+  void start();
+  void start(unsigned threads);
 
  private:
+  void serve(unsigned threads);  // 0: as registered
   struct State;
   std::unique_ptr<State> state_;
 };

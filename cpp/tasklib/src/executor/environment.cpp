@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +19,7 @@ namespace {
 constexpr const char* kSocketVariable = "RAIN_EXECUTOR_SOCKET";
 constexpr const char* kIdVariable = "RAIN_EXECUTOR_ID";
 constexpr const char* kProtocolsVariable = "RAIN_EXECUTOR_PROTOCOLS";
+constexpr const char* kThreadsVariable = "RAIN_EXECUTOR_THREADS";
 constexpr std::string_view kCbor2Prefix = "cbor-2@";
 
 std::string required(const char* name) {
@@ -26,6 +28,16 @@ std::string required(const char* name) {
   throw base::Error(std::string("not started by a governor: ") + name +
                     " is not set. Name this program in the governor's configuration and submit a "
                     "task of its type instead of starting it by hand.");
+}
+
+template <class Number>
+Number number(const char* name, std::string_view text) {
+  Number value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size())
+    throw base::Error(std::string(name) + " is '" + std::string(text) +
+                      "', which is no 32-bit number");
+  return value;
 }
 
 std::string::size_type last_slash(const std::string& path) { return path.rfind('/'); }
@@ -41,10 +53,7 @@ std::string Environment::directory() const {
 Environment read_environment() {
   Environment environment;
   environment.socket_path = required(kSocketVariable);
-  const std::string id = required(kIdVariable);
-  const auto parsed = std::from_chars(id.data(), id.data() + id.size(), environment.executor_id);
-  if (parsed.ec != std::errc() || parsed.ptr != id.data() + id.size())
-    throw base::Error(std::string(kIdVariable) + " is '" + id + "', which is no 32-bit number");
+  environment.executor_id = number<std::int32_t>(kIdVariable, required(kIdVariable));
   // The path tells whether the variable is meant for us: an older governor that runs inside a
   // task of ours passes it on to its own executors.
   const char* protocols = std::getenv(kProtocolsVariable);
@@ -53,6 +62,8 @@ Environment read_environment() {
     environment.cbor2 = text.substr(0, kCbor2Prefix.size()) == kCbor2Prefix &&
                         text.substr(kCbor2Prefix.size()) == environment.socket_path;
   }
+  if (const char* threads = std::getenv(kThreadsVariable))
+    environment.threads = std::max(1u, number<unsigned>(kThreadsVariable, threads));
   return environment;
 }
 

@@ -11,7 +11,8 @@ namespace tasklib::executor {
 struct Environment {
   std::string socket_path;
   std::int32_t executor_id = 0;
-  bool cbor2 = false;  ///< the governor speaks cbor-2
+  bool cbor2 = false;    ///< the governor speaks cbor-2
+  unsigned threads = 1;  ///< that start() uses unless the program says how many
 
   /// The directory that the governor made for this process.
   std::string directory() const;

@@ -28,9 +28,16 @@ void Executor::add_task(const std::string& name, const TaskFunction& function) {
   state_->methods[state_->type + "/" + name].function = function;
 }
 
+void Executor::start() { serve(0); }
+
 void Executor::start(unsigned threads) {
   if (threads == 0) throw std::invalid_argument("start(0): at least one thread is needed");
+  serve(threads);
+}
+
+void Executor::serve(unsigned threads) {
   executor::Environment environment = executor::read_environment();
+  if (threads == 0) threads = environment.threads;
   try {
     executor::Loop(state_->type, state_->methods, environment, threads).run();
   } catch (const std::exception& error) {

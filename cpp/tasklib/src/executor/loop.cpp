@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "base/errors.h"
@@ -74,6 +75,9 @@ void Loop::register_self() {
     message.threads = static_cast<std::uint32_t>(workers_.size());
     message.features = {wire::kFeatureBoard};
     message.tasklib_version = TASKLIB_VERSION;
+    for (const auto& method : methods_)
+      message.tasks.push_back(method.first.substr(type_.size() + 1));
+    std::sort(message.tasks.begin(), message.tasks.end());
   }
   append(message);
   flush();

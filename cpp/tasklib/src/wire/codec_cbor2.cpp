@@ -490,7 +490,7 @@ void write_object_out(Writer& writer, const ObjectOut& object) {
 void write_cbor2(Writer& writer, const Register& message) {
   write_name(writer, "register");
   writer.map(3 + (message.threads != 1) + !message.features.empty() +
-             !message.tasklib_version.empty());
+             !message.tasklib_version.empty() + !message.tasks.empty());
   writer.key("protocol");
   writer.text(message.protocol);
   writer.key("executor_id");
@@ -504,6 +504,14 @@ void write_cbor2(Writer& writer, const Register& message) {
     for (const std::string& feature : message.features) writer.text(feature);
   }
   write_text_if(writer, "tasklib", message.tasklib_version);
+  if (message.tasks.empty()) return;
+  writer.key("tasks");
+  writer.array(message.tasks.size());
+  for (const std::string& name : message.tasks) {
+    writer.map(1);
+    writer.key("name");
+    writer.text(name);
+  }
 }
 
 void write_cbor2(Writer& writer, const Result& message) {

@@ -365,12 +365,21 @@ void write_path(Writer& writer, const Path& path) {
 
 namespace {
 
-constexpr std::string_view kRegisterFields[] = {"protocol", "executor_id", "executor_type",
-                                                "threads",  "features",    "tasklib"};
+constexpr std::string_view kRegisterFields[] = {
+    "protocol", "executor_id", "executor_type", "threads", "features", "tasklib", "tasks"};
 constexpr int kRegisterFieldsCbor1 = 3;
 // What is unknown depends on `protocol`, which may come late: read_register() judges.
-constexpr Shape kRegister{"register", kRegisterFields, 6, 0b111, true};
+constexpr Shape kRegister{"register", kRegisterFields, 7, 0b111, true};
 constexpr Shape kRegisterArray{"register", kRegisterFields, kRegisterFieldsCbor1, 0b111};
+constexpr std::string_view kAnnouncedFields[] = {"name"};
+constexpr Shape kAnnounced{"task", kAnnouncedFields, 1, 0b1, true};
+
+std::string read_announced(Reader& reader) {
+  std::string name;
+  StructReader fields(reader, kAnnounced, Rules::cbor2);
+  while (fields.next() != StructReader::kEnd) name = reader.read_text();
+  return name;
+}
 
 }  // namespace
 
@@ -401,6 +410,9 @@ Register read_register(Reader& reader) {
         break;
       case 5:
         message.tasklib_version = reader.read_text();
+        break;
+      case 6:
+        read_list(reader, message.tasks, [&] { return read_announced(reader); });
         break;
     }
   }

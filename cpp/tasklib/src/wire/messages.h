@@ -119,6 +119,7 @@ struct Register {
   std::uint32_t threads = 1;          ///< calls that the process runs at the same time
   std::vector<std::string> features;  ///< kFeatureBoard, …; unknown ones are ignored
   std::string tasklib_version;        ///< for messages about mismatches
+  std::vector<std::string> tasks;     ///< names of its tasks, without the executor's; may be empty
 };
 
 struct Result {
