@@ -424,17 +424,41 @@ py::list views(const py::sequence& objects) {
 
 // ---- engine -------------------------------------------------------------------------------------
 
+/// name, argv, env, start_seconds, prestart, max_processes, threads, idle_seconds, cwd, reload
 using SpecTuple =
-    std::tuple<std::string, std::vector<std::string>, std::vector<std::string>, double>;
+    std::tuple<std::string, std::vector<std::string>, std::vector<std::string>, double,
+               std::uint32_t, std::uint32_t, std::uint32_t, double, std::string, bool>;
+
+tasklib::base::Duration to_duration(double seconds) {
+  return std::chrono::duration_cast<tasklib::base::Duration>(
+      std::chrono::duration<double>(seconds));
+}
+
+ExecutorSpec to_spec(const SpecTuple& tuple) {
+  const auto& [name, argv, env, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
+               reload] = tuple;
+  ExecutorSpec spec;
+  spec.name = name;
+  spec.argv = argv;
+  spec.env = env;
+  spec.start_deadline = to_duration(start_seconds);
+  spec.prestart = prestart;
+  spec.max_processes = max_processes;
+  spec.threads = threads;
+  // Zero means never there, and at once here.
+  spec.idle_time = std::isinf(idle_seconds)
+                       ? tasklib::base::Duration(0)
+                       : std::max(to_duration(idle_seconds), tasklib::base::Duration(1));
+  spec.cwd = cwd;
+  spec.reload = reload;
+  return spec;
+}
 
 std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std::uint32_t cpus,
                                     std::uint64_t memory_bytes, std::string launcher,
                                     std::string run_directory) {
   GovernorOptions options;
-  for (const auto& [name, argv, env, start_seconds] : executors)
-    options.executors.push_back({name, argv, env,
-                                 std::chrono::duration_cast<tasklib::base::Duration>(
-                                     std::chrono::duration<double>(start_seconds))});
+  for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
   options.memory_bytes = memory_bytes;
   options.launcher_program = std::move(launcher);
@@ -479,6 +503,24 @@ py::tuple holdings(Engine& engine) {
   return py::make_tuple(id_pairs(all.tasks), id_pairs(all.objects));
 }
 
+/// The names of an executor's tasks; None while they are not known.
+py::object announced_tasks(Engine& engine, const std::string& executor) {
+  if (engine.closed()) return py::none();
+  const auto governor = engine.governor();
+  std::optional<std::vector<std::string>> tasks;
+  {
+    const py::gil_scoped_release unlocked;
+    tasks = governor->announced_tasks(executor);
+  }
+  return py::cast(tasks);
+}
+
+py::object learn_tasks(Engine& engine, const std::string& executor) {
+  const auto governor = engine.governor();
+  wait_with_signals([&] { return governor->learn_tasks(executor, std::nullopt); }, [] {});
+  return announced_tasks(engine, executor);
+}
+
 py::dict store_usage(Engine& engine) {
   const auto governor = engine.governor();
   tasklib::blob::Store::Usage usage;
@@ -507,6 +549,8 @@ void bind_engine(py::module_& module) {
       .def("close", &Engine::close)
       .def("drain", &Engine::drain)
       .def("executor_pids", &executor_pids)
+      .def("announced_tasks", &announced_tasks)
+      .def("learn_tasks", &learn_tasks)
       .def("take_warnings", &Engine::take_warnings)
       .def("record_reports",
            [](Engine& engine, bool on) {

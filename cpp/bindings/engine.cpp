@@ -56,6 +56,7 @@ void Engine::close() {
   std::ranges::move(reports, std::back_inserter(last_reports_));
   std::ranges::move(warnings, std::back_inserter(last_warnings_));
   if (governor->closed()) governor_.reset();  // not in a forked child
+  const auto shared = std::exchange(shared_, {});
   py::gil_scoped_release unlocked;
   governor.reset();
 }

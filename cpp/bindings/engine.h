@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "governor.h"
@@ -52,6 +53,14 @@ class Engine {
   /// Cheap when there is nothing. Releases the GIL else.
   void drain();
 
+  /// What Client.put() made: one upload, and one record on it in each session that uses it. Keys
+  /// are the records of living handles; under the GIL.
+  struct Shared {
+    std::shared_ptr<graph::ObjectData> data;
+    std::vector<std::pair<SessionCore*, graph::ObjectRef>> copies;
+  };
+  std::unordered_map<graph::ObjectRecord*, Shared>& shared() { return shared_; }
+
   static void close_all();
   static void after_fork_in_child();
 
@@ -63,6 +72,7 @@ class Engine {
   std::vector<std::string> last_warnings_;
   std::unordered_set<SessionCore*> unkeeping_;
   std::vector<graph::SessionRef> to_close_;
+  std::unordered_map<graph::ObjectRecord*, Shared> shared_;
   PyObject* last_task_type_ = nullptr;  // owned: the same str object means the same method
   Governor::Method last_method_{};
   std::unordered_map<std::string, Governor::Method> methods_;

@@ -168,6 +168,14 @@ void end_keeping(SessionCore* session, ObjectRecord* record) {
     session->unkeep_later(record);
 }
 
+/// The handle of a client's constant ends: no session keeps its own record of it any longer.
+void end_sharing(SessionCore* session, ObjectRecord* record) {
+  if (!session->engine) return;
+  const auto shared = session->engine->shared().extract(record);
+  if (!shared) return;
+  for (const auto& [user, copy] : shared.mapped().copies) end_keeping(user, copy.get());
+}
+
 void object_dealloc(PyObject* self) {
   auto* handle = reinterpret_cast<ObjectHandle*>(self);
   PyObject_GC_UnTrack(self);
@@ -176,6 +184,7 @@ void object_dealloc(PyObject* self) {
   if (ObjectRecord* record = std::exchange(handle->record, nullptr)) {
     SessionCore* session = std::exchange(handle->session, nullptr);
     session->objects.erase(record);
+    end_sharing(session, record);
     if (handle->owns_keep) end_keeping(session, record);
     if (handle->producer) handle->producer->release();
     record->release();
@@ -385,6 +394,15 @@ PyObject* object_set_kept(PyObject* self, PyObject* flag) {
   });
 }
 
+/// _share(): every session of the client may use this draft constant.
+PyObject* object_share(PyObject* self, PyObject*) {
+  return with_object(self, [](ObjectHandle* handle) -> PyObject* {
+    handle->record->kept.store(true);
+    handle->session->engine->shared()[handle->record].data = handle->record->data;
+    Py_RETURN_NONE;
+  });
+}
+
 /// _user(): dict of the user attributes given by the client.
 PyObject* object_user(PyObject* self, PyObject*) {
   return with_object(self, [](ObjectHandle* handle) {
@@ -441,6 +459,7 @@ PyMethodDef object_methods[] = {
     {"_create", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(object_create)),
      METH_FASTCALL, nullptr},
     {"_set_kept", object_set_kept, METH_O, nullptr},
+    {"_share", object_share, METH_NOARGS, nullptr},
     {"_user", object_user, METH_NOARGS, nullptr},
     {"_note_edited", object_note_edited, METH_NOARGS, nullptr},
     {"_write_spec", object_write_spec, METH_VARARGS, nullptr},
@@ -564,6 +583,29 @@ Governor::Method method_of(PyObject* self, const TaskArguments& arguments, Sessi
   return session->intern(type);
 }
 
+/// The session's own record of a constant of the client's; null when `record` is none.
+ObjectRecord* shared_copy(ObjectRecord* record, SessionCore* owner, SessionCore* session) {
+  if (!owner->engine || owner->engine != session->engine) return nullptr;
+  const auto found = owner->engine->shared().find(record);
+  if (found == owner->engine->shared().end()) return nullptr;
+  auto& copies = found->second.copies;
+  std::erase_if(copies, [&](const auto& copy) {
+    return copy.first == session && copy.second->state.load() == ObjectState::removed;
+  });
+  for (const auto& [user, copy] : copies)
+    if (user == session) return copy.get();
+  const ObjectRef copy(new ObjectRecord);
+  copy->data = found->second.data;
+  copy->kept.store(true);
+  if (const ObjectAnnex* annex = annex_of(*record))
+    copy->annex = std::make_unique<ObjectAnnex>(*annex);
+  copy->session = session->record.get();
+  copy->id = {session->record->id, session->next_id++};
+  session->draft_objects.push_back(copy);
+  copies.emplace_back(session, copy);
+  return copy.get();
+}
+
 /// The record behind a DataObject or a Task with one output; null when `item` is neither.
 ObjectRecord* input_record(PyObject* item, SessionCore* session) {
   ObjectRecord* record = nullptr;
@@ -580,12 +622,16 @@ ObjectRecord* input_record(PyObject* item, SessionCore* session) {
   } else {
     return nullptr;
   }
-  if (owner != session)
-    raise("RainException", "input " + std::string(py::repr(item)) + " belongs to session " +
-                               std::to_string(owner->record->id) +
-                               (owner->engine == session->engine ? "" : " of another client") +
-                               ", the new task to session " + std::to_string(session->record->id) +
-                               "; fetch the data and create a blob in the other session");
+  if (owner != session) {
+    if (ObjectRecord* copy = shared_copy(record, owner, session)) return copy;
+    raise("RainException",
+          "input " + std::string(py::repr(item)) + " belongs to session " +
+              std::to_string(owner->record->id) +
+              (owner->engine == session->engine ? "" : " of another client") +
+              ", the new task to session " + std::to_string(session->record->id) +
+              "; fetch the data and create a blob in the other session, or make what several "
+              "sessions use with client.put()");
+  }
   return record;
 }
 

@@ -74,7 +74,11 @@ void SessionCore::unkeep_later(graph::ObjectRecord* object) {
 
 void SessionCore::mark_closed() {
   closed = true;
-  if (engine) engine->unkeeping().erase(this);
+  if (engine) {
+    engine->unkeeping().erase(this);
+    for (auto& [record, shared] : engine->shared())
+      std::erase_if(shared.copies, [this](const auto& copy) { return copy.first == this; });
+  }
   to_unkeep.clear();
   draft_tasks.clear();
   draft_objects.clear();

@@ -12,9 +12,20 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
-_DEFAULT_START_SECONDS = 30.0
-_KEYS = ("command", "env", "start_seconds")
+_KEYS = (
+    "command",
+    "env",
+    "cwd",
+    "threads",
+    "prestart",
+    "max_processes",
+    "idle_seconds",
+    "start_seconds",
+    "reload",
+)
 _EXAMPLE = '[executors.example1]\ncommand = "./example1"'
+_MOST_THREADS = 512  # calls in flight of one process
+_MOST_PROCESSES = 10_000
 _UNITS = {
     "": 1,
     "B": 1,
@@ -41,17 +52,44 @@ class Executor:
         Added to the client's environment.
     start_seconds : float
         Deadline for its registration.
+    cwd : str
+        Absolute path of the directory it starts in; "": one of its own.
+    threads : int
+        Calls that one process runs at once; 0: as the program says.
+    prestart : int
+        Processes that start with the client and are kept.
+    max_processes : int
+        0: as many as the CPUs allow.
+    idle_seconds : float
+        How long a process may have no call before it ends; may be infinite.
+    reload : bool
+        Whether a changed program takes the place of running processes.
     """
 
-    __slots__ = ("argv", "environment", "name", "start_seconds")
+    __slots__ = (
+        "argv",
+        "cwd",
+        "environment",
+        "idle_seconds",
+        "max_processes",
+        "name",
+        "prestart",
+        "reload",
+        "start_seconds",
+        "threads",
+    )
 
-    def __init__(
-        self, name: str, argv: list[str], environment: list[str], start_seconds: float
-    ) -> None:
+    def __init__(self, name: str, argv: list[str]) -> None:
         self.name = name
         self.argv = argv
-        self.environment = environment
-        self.start_seconds = start_seconds
+        self.environment: list[str] = []
+        self.start_seconds = 30.0
+        self.cwd = ""
+        self.threads = 0
+        self.prestart = 0
+        self.max_processes = 0
+        self.idle_seconds = 60.0
+        self.reload = True
 
     @property
     def language(self) -> str:
@@ -167,12 +205,33 @@ def _read_executor(file: str, place: str, name: Any, value: Any, base: str) -> E
     _check_keys(file, place, value, _KEYS)
     if "command" not in value:
         raise ConfigError(f"{file}: {place} has no command; write for instance\n{_EXAMPLE}")
-    return Executor(
-        name,
-        _read_command(file, f"{place}.command", value["command"], base),
-        _read_environment(file, f"{place}.env", value.get("env", {})),
-        _read_start_seconds(file, f"{place}.start_seconds", value.get("start_seconds")),
-    )
+    executor = Executor(name, _read_command(file, f"{place}.command", value["command"], base))
+    for key, given in value.items():
+        where = f"{place}.{key}"
+        if key == "env":
+            executor.environment = _read_environment(file, where, given)
+        elif key == "cwd":
+            executor.cwd = _read_directory(file, where, given, base)
+        elif key == "threads":
+            executor.threads = _read_count(file, where, given, 1, _MOST_THREADS)
+        elif key == "prestart":
+            executor.prestart = _read_count(file, where, given, 0, _MOST_PROCESSES)
+        elif key == "max_processes":
+            executor.max_processes = _read_count(file, where, given, 1, _MOST_PROCESSES)
+        elif key == "idle_seconds":
+            executor.idle_seconds = _read_idle_seconds(file, where, given)
+        elif key == "start_seconds":
+            executor.start_seconds = _read_start_seconds(file, where, given)
+        elif key == "reload":
+            if not isinstance(given, bool):
+                raise ConfigError(f"{file}: {where} must be true or false, not {given!r}")
+            executor.reload = given
+    if 0 < executor.max_processes < executor.prestart:
+        raise ConfigError(
+            f"{file}: {place}: prestart = {executor.prestart} is more than max_processes = "
+            f"{executor.max_processes}"
+        )
+    return executor
 
 
 def _read_command(file: str, place: str, command: Any, base: str) -> list[str]:
@@ -260,9 +319,31 @@ def _read_environment(file: str, place: str, environment: Any) -> list[str]:
     return [f"{name}={value}" for name, value in environment.items()]
 
 
+def _read_directory(file: str, place: str, directory: Any, base: str) -> str:
+    if not isinstance(directory, (str, os.PathLike)):
+        raise ConfigError(f"{file}: {place} must be the path of a directory, not {directory!r}")
+    path = os.path.normpath(os.path.join(base, os.path.expanduser(os.fspath(directory))))
+    if not os.path.isdir(path):
+        raise ConfigError(f"{file}: {place}: there is no directory {path}")
+    return path
+
+
+def _read_count(file: str, place: str, count: Any, least: int, most: int) -> int:
+    if isinstance(count, bool) or not isinstance(count, int) or not least <= count <= most:
+        raise ConfigError(f"{file}: {place} must be an int from {least} to {most}, not {count!r}")
+    return count
+
+
+def _read_idle_seconds(file: str, place: str, seconds: Any) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
+        raise ConfigError(
+            f"{file}: {place} must be a number of seconds, 0 or more (inf: for ever), "
+            f"not {seconds!r}"
+        )
+    return float(seconds) if seconds < 1e9 else float("inf")
+
+
 def _read_start_seconds(file: str, place: str, seconds: Any) -> float:
-    if seconds is None:
-        return _DEFAULT_START_SECONDS
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e6:
         raise ConfigError(f"{file}: {place} must be a positive number of seconds, not {seconds!r}")
     return float(seconds)

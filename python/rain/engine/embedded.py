@@ -47,7 +47,19 @@ def start(
         raise ConfigError(f"cpus must be a positive int, not {cpus!r}")
     engine = _core.Engine(
         executors=[
-            (spec.name, spec.argv, spec.environment, spec.start_seconds) for spec in specs.values()
+            (
+                spec.name,
+                spec.argv,
+                spec.environment,
+                spec.start_seconds,
+                spec.prestart,
+                spec.max_processes,
+                spec.threads,
+                spec.idle_seconds,
+                spec.cwd,
+                spec.reload,
+            )
+            for spec in specs.values()
         ],
         cpus=cpus,
         memory_bytes=0 if memory is None else config.parse_size(memory),

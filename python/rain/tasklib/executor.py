@@ -64,14 +64,14 @@ class Executor:
         self.add_task(name or function.__name__, function)
         return function
 
-    def start(self, threads: int = 1) -> None:
+    def start(self, threads: int | None = None) -> None:
         """Serve calls until the governor has no more or is gone.
 
         Parameters
         ----------
         threads
             Calls that run at the same time. They share the interpreter, so this pays for functions
-            that release the GIL.
+            that release the GIL. Default: as many as the executor's registration says, else one.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Executor:
         SIGTERM and SIGINT end the process at once, as they end one in C++, unless the program has
         installed handlers of its own: these run while a task runs, or before the next one.
         """
-        if threads < 1:
+        if threads is not None and threads < 1:
             raise ValueError(f"start(threads={threads}): at least one thread is needed")
         for stream in (sys.stdout, sys.stderr):
             # What a task prints is in the log at once, whatever becomes of the process.
