@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from rain import _core
+    from rain.client.data import DataObject
+    from rain.client.executors import Executors
     from rain.client.report import TaskReport
     from rain.client.session import Item
 
@@ -27,8 +29,8 @@ class Client:
     address, port
         Of a cluster. This version has none: leave them out.
     config : path, optional
-        TOML file of executors: ``[executors.NAME]`` with ``command`` (a shell-like str or a list),
-        ``env`` (table) and ``start_seconds``. Relative programs are relative to the file.
+        TOML file of executors: ``[executors.NAME]`` with ``command`` (a shell-like str or a list)
+        and what else docs/executors.md lists. Relative paths are relative to the file.
     executors : dict, optional
         Executor type -> command, or a dict as in the file. Relative programs are relative to the
         current directory. An entry replaces the file's.
@@ -75,6 +77,7 @@ class Client:
         self._engine, self._languages = embedded.start(
             config, executors, cpus, memory, run_directory
         )
+        self._shared: Session | None = None
         self._recording = record
         if record:
             self._engine.record_reports(True)
@@ -130,6 +133,37 @@ class Client:
             session.set_as_default()
         return session
 
+    def put(
+        self,
+        value: Any,
+        label: str | None = "const",
+        content_type: str | None = None,
+        encode: str | None = None,
+    ) -> DataObject:
+        """Make a constant that every session of this client can use, uploaded once.
+
+        It lives until its Python object is gone or the client is closed. Parameters and errors are
+        those of `rain.client.blob`.
+        """
+        from rain.client.data import blob
+
+        if self._shared is None or not self._shared.active:
+            # It must not hold the client, which holds it.
+            shared = Session.__new__(Session)
+            self._engine.open_session(shared, None, "client.put", True)
+            self._shared = shared
+        obj = blob(value, label, content_type, encode, session=self._shared)
+        obj._share()
+        self._shared.submit()
+        return obj
+
+    @property
+    def executors(self) -> Executors:
+        """The registered executors: ``client.executors["example1"].hello(obj)`` makes a task."""
+        from rain.client.executors import Executors
+
+        return Executors(self._engine, sorted(self._languages))
+
     def update(self, items: Iterable[Item]) -> None:
         """Raise if an item's session has failed; states and infos are always up to date."""
         for item in items:
@@ -180,6 +214,12 @@ class Client:
             "run_directory": self._engine.run_directory,
             "store": {} if self.closed else self._engine.store_usage(),
         }
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} cannot be pickled: it belongs to this process. Inside of a task make a "
+            "Client() of its own, or leave the work to the tasks of this one"
+        )
 
     def _show_warnings(self) -> None:
         lines = self._engine.take_warnings()

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from rain.client.client import Client
     from rain.client.task import Task
@@ -258,6 +258,12 @@ class Session(_core.SessionBase):
         from rain.client.failures import exception_of
 
         raise exception_of(item)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self!r} cannot be pickled: it belongs to this process' client. Give tasks data "
+            "objects as inputs instead"
+        )
 
     def __repr__(self) -> str:
         state = "" if self.active else " closed"
