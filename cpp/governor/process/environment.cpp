@@ -1,5 +1,7 @@
 #include "process/environment.h"
 
+#include <algorithm>
+
 namespace rain::process {
 
 const char* const kThreadVariables[4] = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
@@ -18,7 +20,7 @@ void set_variable(std::vector<std::string>& environment, const std::string& entr
 
 void set_thread_counts(std::vector<std::string>& environment, std::uint32_t cpus) {
   for (const char* name : kThreadVariables)
-    set_variable(environment, std::string(name) + "=" + std::to_string(cpus));
+    set_variable(environment, std::string(name) + "=" + std::to_string(std::max(1u, cpus)));
 }
 
 }  // namespace rain::process
