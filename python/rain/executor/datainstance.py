@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from rain import _core
 from rain.tasklib import datainstance
 
 TYPE_CHECKING = False
@@ -80,10 +81,8 @@ class DataInstance(datainstance.DataInstance):
     def write(self, path: str | os.PathLike[str]) -> None:
         """Make a writable copy of the data at `path`."""
         if self.is_directory:
-            import shutil
-
             assert self.path is not None
-            shutil.copytree(self.path, path, symlinks=True, copy_function=shutil.copyfile)
+            _core.copy_tree(self.path, os.fspath(path))
             return
         with open(path, "wb") as file:
             file.write(self)
