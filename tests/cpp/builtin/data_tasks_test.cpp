@@ -106,6 +106,32 @@ TEST_F(BuiltinTest, a_cancelled_sleep_ends_at_once_and_frees_its_cpu) {
   EXPECT_EQ(next->state, TaskState::finished) << error(next);
 }
 
+TEST_F(BuiltinTest, a_sleep_beyond_its_timeout_fails_and_its_cpu_is_free) {
+  start(1);
+  auto endless = task("buildin/sleep", {constant("x")}, number(1e6), {object()});
+  endless->extras = std::make_unique<graph::TaskExtras>();
+  endless->extras->timeout = std::chrono::milliseconds(20);
+  auto next = task("buildin/sleep", {constant("y")}, number(0.01), {object()});
+  submit({endless, next});
+  wait({endless, next});
+  ASSERT_EQ(endless->state, TaskState::failed);
+  EXPECT_EQ(governor->failure(endless)->kind, FailureKind::timeout) << error(endless);
+  EXPECT_EQ(next->state, TaskState::finished) << error(next);
+}
+
+TEST_F(BuiltinTest, sleeps_without_cpus_pass_at_the_same_time) {
+  start(1);
+  std::vector<TaskRef> tasks;
+  for (int i = 0; i < 40; ++i) {
+    tasks.push_back(task("buildin/sleep", {constant("x")}, number(1e6), {object()}));
+    tasks.back()->cpus = 0;
+  }
+  submit(tasks);
+  for (const auto& each : tasks) EXPECT_EQ(each->state, TaskState::assigned);
+  governor->cancel(tasks);
+  wait(tasks);
+}
+
 TEST_F(BuiltinTest, closing_a_session_or_the_client_ends_sleeps) {
   auto endless = task("buildin/sleep", {constant("x")}, number(1e6), {object()});
   submit({endless});

@@ -461,6 +461,16 @@ TEST_F(FileTasksTest, cancelled_file_work_stops_and_leaves_nothing) {
   while (entries(data) > 2) ::usleep(1000);
 }
 
+TEST_F(FileTasksTest, a_file_task_that_failed_is_tried_again) {
+  auto opened = task("buildin/open", {}, path_config(at("none")), {object()});
+  opened->extras = std::make_unique<graph::TaskExtras>();
+  opened->extras->retries = 2;
+  submit({opened});
+  wait({opened});
+  EXPECT_EQ(error(opened), "Path '" + at("none") + "' not found");
+  EXPECT_EQ(governor->failure(opened)->attempts.size(), 3u);
+}
+
 TEST_F(FileTasksTest, closing_ends_file_work_that_is_under_way) {
   const std::string huge = write("huge", "");
   ASSERT_EQ(::truncate(huge.c_str(), off_t{1} << 42), 0);
