@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <random>
 #include <sstream>
 
 #include "fixture.h"
@@ -459,6 +460,42 @@ TEST_F(FileTasksTest, cancelled_file_work_stops_and_leaves_nothing) {
   auto next = run("buildin/concat", {constant("n"), constant("ext")}, {}, {object()});
   EXPECT_EQ(text(next->outputs[0]), "next") << error(next);
   while (entries(data) > 2) ::usleep(1000);
+}
+
+TEST_F(FileTasksTest, a_thousand_cancellations_leave_nothing_behind) {
+  start(4);
+  const std::string path = write("file", std::string(1'000'000, 'f'));
+  ASSERT_EQ(::mkdir(at("d").c_str(), 0755), 0);
+  for (int i = 0; i < 20; ++i) write("d/" + std::to_string(i), "x");
+  std::mt19937 random(7);
+  for (int round = 0; round < 50; ++round) {
+    auto a = constant(std::string(200'000, 'a')), b = constant(std::string(200'000, 'b'));
+    std::vector<TaskRef> tasks;
+    for (int i = 0; i < 4; ++i) {
+      tasks.push_back(task("buildin/concat", {a, b}, {}, {object()}));
+      tasks.push_back(task("buildin/sleep", {a}, number(0.001 * (i + 1)), {object()}));
+      tasks.push_back(task("buildin/open", {}, path_config(path), {object()}));
+      tasks.push_back(
+          task("buildin/open", {}, path_config(at("d")), {object(DataType::directory)}));
+      tasks.push_back(task("buildin/make_directory", {tasks.back()->outputs[0], b},
+                           paths_config({"d", "b"}), {object(DataType::directory)}));
+    }
+    submit(tasks);
+    std::shuffle(tasks.begin(), tasks.end(), random);
+    for (const auto& each : tasks) {
+      if (random() % 2 == 0) ::usleep(random() % 1000);
+      governor->cancel({each});
+    }
+    wait(tasks);
+    std::vector<ObjectRef> outputs;
+    for (const auto& each : tasks) {
+      EXPECT_NE(each->state, TaskState::failed) << error(each);
+      outputs.push_back(each->outputs[0]);
+    }
+    governor->unkeep(outputs);
+  }
+  while (entries(governor->run_directory() + "/data") > 2) ::usleep(1000);
+  while (governor->store_usage().blobs_bytes > 0) ::usleep(1000);
 }
 
 TEST_F(FileTasksTest, a_file_task_that_failed_is_tried_again) {
