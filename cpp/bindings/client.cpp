@@ -370,6 +370,13 @@ void cancel(const py::sequence& items) {
   cancelled.governor->cancel(cancelled.all_tasks());
 }
 
+void cancel_unsent(const py::sequence& items) {
+  const Items cancelled(items);
+  if (!cancelled.governor) return;
+  const py::gil_scoped_release unlocked;
+  cancelled.governor->cancel_unsent(cancelled.tasks);
+}
+
 void cancel_session(const py::object& session) {
   const SessionCore* core = core_of(session.ptr());
   check_open(core);
@@ -578,6 +585,10 @@ void bind_client(py::module_& module) {
   module.def("wait_session", &wait_session, py::arg("session"), no_timeout);
   module.def("first_problem", &first_problem);
   module.def("is_done", &is_done);
+  module.def("is_finished", [](const py::object& task) {
+    return initialised_task(task.ptr())->record->state.load(std::memory_order_acquire) ==
+           TaskState::finished;
+  });
   module.def("failure", &failure_of);
   module.def("session_failure", &failure_of_session);
   module.def("find_task", &find_task);
@@ -588,6 +599,7 @@ void bind_client(py::module_& module) {
   module.def("submit", &submit);
   module.def("keep_all", &keep_all);
   module.def("cancel", &cancel);
+  module.def("cancel_unsent", &cancel_unsent);
   module.def("cancel_session", &cancel_session);
   module.def("unkeep", &unkeep);
   module.def("view", &view);

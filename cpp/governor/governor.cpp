@@ -199,6 +199,18 @@ void Governor::cancel(std::vector<TaskRef> tasks) {
   impl_->run([&] { impl_->runtime.core().on_cancel(tasks, tasklib::base::Clock::now()); });
 }
 
+void Governor::cancel_unsent(const std::vector<TaskRef>& tasks) {
+  impl_->run([&] {
+    std::vector<TaskRef> unsent;
+    for (const auto& task : tasks) {
+      const auto state = task->state.load(std::memory_order_relaxed);
+      if (state == graph::TaskState::waiting || state == graph::TaskState::ready)
+        unsent.push_back(task);
+    }
+    impl_->runtime.core().on_cancel(unsent, tasklib::base::Clock::now());
+  });
+}
+
 void Governor::cancel_all(const SessionRef& session) {
   impl_->run([&] {
     const std::vector<TaskRef> live = session->live;

@@ -78,6 +78,8 @@ class Governor {
               std::vector<graph::ObjectRef> objects);
   void close_session(const graph::SessionRef& session);
   void cancel(std::vector<graph::TaskRef> tasks);
+  /// Those of them that no executor has been sent.
+  void cancel_unsent(const std::vector<graph::TaskRef>& tasks);
   /// All unfinished tasks of the session, which stays alive (Ctrl-C while waiting for it).
   void cancel_all(const graph::SessionRef& session);
   void unkeep(std::vector<graph::ObjectRef> objects);

@@ -87,6 +87,7 @@ __all__ = [
 _MODULES = {
     "DataInstance": "rain.common.data_instance",
     "DataObjectState": "rain.client.states",
+    "Executor": "rain.client.pool",
     "Input": "rain.client.input",
     "InputBase": "rain.client.input",
     "InputDir": "rain.client.input",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rain import _core
     from rain.client.data import DataObject
     from rain.client.executors import Executors
+    from rain.client.dispatch import Callbacks
     from rain.client.report import TaskReport
     from rain.client.session import Item
 
@@ -79,6 +80,7 @@ class Client:
         )
         self._shared: Session | None = None
         self._recording = record
+        self._callbacks: Callbacks | None = None  # made by rain.client.dispatch
         if record:
             self._engine.record_reports(True)
 
@@ -100,6 +102,8 @@ class Client:
     def close(self) -> None:
         """End all sessions and all executors, and wait for that. Idempotent."""
         self._engine.close()
+        if self._callbacks is not None:
+            self._callbacks.join()
         self._show_warnings()
 
     @property

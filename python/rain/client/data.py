@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rain import _core
+from rain.client.futures import Future, loaded
 from rain.common.errors import RainException
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _DRAFT = 0  # of the compiled module's object states
 
 
-class DataObject(_core.DataObjectBase):
+class DataObject(_core.DataObjectBase, Future):
     """An immutable blob or directory: a constant (see `blob`) or the output of a task.
 
     Parameters
@@ -141,6 +142,27 @@ class DataObject(_core.DataObjectBase):
     def fetch(self) -> DataInstance:
         """Wait for the data and return them. See Session.fetch."""
         return self.session.fetch(self)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the data and return what they mean.
+
+        The loaded value when there is a content type that can be decoded ("pickle", "text",
+        "json", …), else the DataInstance, which is bytes-like. What was not submitted yet is.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        TaskException
+            The task that makes it did not finish.
+        WaitTimeout
+        RainException
+            The object was submitted without the keep flag.
+        """
+        return loaded(self.session.fetch(self, timeout))
 
     def expect_dir(self) -> None:
         """Raise TypeError unless the object is a directory."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from rain.client.client import Client
+    from rain.client.futures import Results
     from rain.client.task import Task
     from rain.common.data_instance import DataInstance
 
@@ -173,7 +174,7 @@ class Session(_core.SessionBase):
         if problem is not None:
             self._raise_failure_of(problem)
 
-    def fetch(self, obj: DataObject) -> DataInstance:
+    def fetch(self, obj: DataObject, timeout: float | None = None) -> DataInstance:
         """Wait for the data of an object and return them.
 
         What was not submitted yet is: the object is kept and the session submitted.
@@ -184,9 +185,8 @@ class Session(_core.SessionBase):
             The object was submitted without the keep flag.
         TaskException
             As wait().
+        WaitTimeout
         """
-        from rain.common.data_instance import DataInstance
-
         if not isinstance(obj, DataObject):
             raise TypeError(f"Not a DataObject: {obj!r}")
         if obj._state == 0:
@@ -194,13 +194,20 @@ class Session(_core.SessionBase):
             obj.session.submit()
         elif not obj._kept:
             raise RainException(f"Can't fetch object {obj!r} without keep flag.")
-        problem = _core.wait((obj,))
+        problem = _core.wait((obj,), timeout)
         data = _core.view(obj) if problem is None else None
         if data is None:
             if problem is None:  # the session may have failed since
                 problem = _core.first_problem((obj,))
             if problem is not None:
                 self._raise_failure_of(problem)
+        return self._instance(obj, data)
+
+    def _instance(self, obj: DataObject, data: _core.Blob | None) -> DataInstance:
+        """Return the data of a finished object, as _core.view() gave them."""
+        from rain.common.data_instance import DataInstance
+
+        if data is None:
             raise RainException(f"{obj!r} has no data: it was unkept, or its session is closed")
         raw_info = obj._result() or (None, "", "", "", {})
         raw_spec = (obj.id, obj.label, obj._declared_type, obj._user())
@@ -209,6 +216,46 @@ class Session(_core.SessionBase):
         from rain.common.directory_instance import DirectoryInstance
 
         return DirectoryInstance(data, raw_spec, raw_info)
+
+    def map(
+        self, function: Any, *iterables: Iterable[Any], chunksize: int | None = None
+    ) -> Results:
+        """Call something with each item, in tasks of this session, which are submitted at once.
+
+        Parameters
+        ----------
+        function : str, type, or callable
+            A task type ("example1/hello": arguments are data objects, tasks, or what blob() takes),
+            a Task class, a @remote function, or a plain Python function.
+        iterables
+            As for the builtin map(): one argument each.
+        chunksize : int, optional
+            How many calls of a plain Python function make a task. Default: 1.
+
+        Returns
+        -------
+        Results
+            Iterator of the results (see DataObject.result) in order; `tasks` has the tasks. It
+            raises the failure of a task when it comes to it, and can go on. Ctrl-C while it waits
+            cancels the tasks that are left.
+        """
+        from rain.client.futures import map_tasks
+
+        return map_tasks(self, function, iterables, chunksize)
+
+    def submit_task(self, function: Any, /, *args: Any, **kwargs: Any) -> Task:
+        """Make and submit a task that calls a function, or is of a task type; see map().
+
+        ``session.submit_task(f, 1, 2).result()``
+        """
+        from rain.client.futures import task_maker
+
+        make = task_maker(function)
+        with self.bind_only():
+            task = make(*args, **kwargs)
+        task._keep_outputs(True)
+        self.submit()
+        return task
 
     def unkeep(self, objects: Iterable[DataObject]) -> None:
         """Take the keep flag of these objects away."""

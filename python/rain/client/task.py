@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rain import _core
+from rain.client.futures import Future, task_result
 from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from typing import Any, ClassVar, TypeAlias
 
     from rain.client.data import DataObject
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DRAFT = 0  # of the compiled module's task states
 
 
-class Task(_core.TaskBase):
+class Task(_core.TaskBase, Future):
     """A unit of work, to be subclassed with a TASK_TYPE or made with one.
 
     Parameters
@@ -150,6 +150,21 @@ class Task(_core.TaskBase):
         """Wait until the task is finished. See Session.wait."""
         self.session.wait((self,), timeout)
 
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait, and return what the output means: see DataObject.result.
+
+        None if there is no output, a list if there are several. What was not submitted yet is.
+
+        Raises
+        ------
+        TaskException
+            As wait().
+        WaitTimeout
+        RainException
+            An output was submitted without the keep flag.
+        """
+        return task_result(self, timeout)
+
     def cancel(self) -> None:
         """Cancel the task if it hasn't ended; what depends on it ends, too."""
         _core.cancel((self,))
@@ -157,11 +172,6 @@ class Task(_core.TaskBase):
     def update(self) -> None:
         """Raise if the session has failed; state and info are always up to date."""
         self.session.update((self,))
-
-    def __await__(self) -> Generator[Any, None, Task]:
-        """``await task`` waits within asyncio, and gives the task."""
-        yield from self.session.wait_async((self,)).__await__()
-        return self
 
     def __repr__(self) -> str:
         try:

@@ -60,6 +60,14 @@ def _codec(content_type: str) -> str | None:
     return content_type[5:] if content_type.startswith("text-") else None
 
 
+def has_decoder(content_type: str | None) -> bool:
+    """True if decode_value() knows the type."""
+    return content_type is not None and (
+        content_type in ("pickle", "cloudpickle", "json", "cbor", "arrow")
+        or _codec(content_type) is not None
+    )
+
+
 def encode_value(value: Any, content_type: str | None) -> bytes:
     """Return `value` as bytes of this type.
 
