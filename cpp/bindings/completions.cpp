@@ -3,6 +3,7 @@
 #include <chrono>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "client.h"
 #include "errors.h"
@@ -59,7 +60,7 @@ class Completions {
       governor_ = any->engine->governor();
     }
     for (std::size_t i = 0; i < tasks.size(); ++i)
-      tokens_.emplace(tasks[i].get(), std::move(owned[i]));
+      tokens_[tasks[i].get()].push_back(std::move(owned[i]));
     const std::shared_ptr<Governor> governor = governor_.lock();
     if (governor) {
       const py::gil_scoped_release unlocked;
@@ -75,9 +76,9 @@ class Completions {
     py::list list;
     const std::vector<TaskRef> tasks = queue_->take();
     for (const auto& task : tasks) {
-      const auto [first, last] = tokens_.equal_range(task.get());
-      for (auto entry = first; entry != last; ++entry) list.append(std::move(entry->second));
-      tokens_.erase(first, last);
+      const auto node = tokens_.extract(task.get());
+      if (!node) continue;  // watched twice when it was over: came with the first
+      for (const auto& token : node.mapped()) list.append(token);
     }
     return list;
   }
@@ -105,7 +106,7 @@ class Completions {
   const std::shared_ptr<CompletionQueue> queue_ = std::make_shared<CompletionQueue>();
   std::weak_ptr<Governor> governor_;
   // The queue or the governor holds each task until it is taken out.
-  std::unordered_multimap<const TaskRecord*, py::object> tokens_;
+  std::unordered_map<const TaskRecord*, std::vector<py::object>> tokens_;
 };
 
 }  // namespace

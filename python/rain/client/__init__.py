@@ -18,7 +18,9 @@ from rain.client.task import Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rain.client.input import Input, InputBase, InputDir
+    from rain.client.many import as_completed
     from rain.client.output import Output, OutputBase, OutputDir
+    from rain.client.pool import Executor
     from rain.client.program import Program
     from rain.client.pycode import Remote, remote
     from rain.client.states import DataObjectState, TaskState
@@ -50,6 +52,7 @@ __all__ = [
     "DataInstance",
     "DataObject",
     "DataObjectState",
+    "Executor",
     "ExecutorFailed",
     "Input",
     "InputBase",
@@ -78,6 +81,7 @@ __all__ = [
     "TaskStoreFull",
     "UsageError",
     "WaitTimeout",
+    "as_completed",
     "blob",
     "directory",
     "pickled",
@@ -99,6 +103,7 @@ _MODULES = {
     "Remote": "rain.client.pycode",
     "TaskState": "rain.client.states",
     "remote": "rain.client.pycode",
+    "as_completed": "rain.client.many",
 }
 
 

@@ -78,19 +78,20 @@ class Dispatcher:
             self._queue = _core.CompletionQueue()
             self._queue.fileno()
             self._closing = False
-            self._thread = threading.Thread(
-                target=self._run, args=(self._queue,), name=self._name, daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
         return self._queue
 
-    def _run(self, queue: _core.CompletionQueue) -> None:
+    def _run(self) -> None:
+        # No local variable for the queue: frames of what is called here may outlive the thread, in
+        # the traceback of a logged exception.
+        assert self._queue is not None
         poll = select.poll()
-        poll.register(queue.fileno(), select.POLLIN)
+        poll.register(self._queue.fileno(), select.POLLIN)
         idle = False
         while True:
             heard = poll.poll(_LINGER_MILLISECONDS if idle else None)
-            tokens = queue.take()
+            tokens = self._queue.take()
             with self._lock:
                 self._nudged = False
             self.prepare()

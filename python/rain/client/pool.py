@@ -12,7 +12,8 @@ from concurrent import futures
 
 from rain import _core
 from rain.client.dispatch import Dispatcher, logger
-from rain.client.futures import Results, loaded, make_chunks, task_maker
+from rain.client.futures import loaded
+from rain.client.many import Results, make_chunks, task_maker
 from rain.common.errors import RainException, TaskCancelled, UsageError, WaitTimeout
 
 TYPE_CHECKING = False

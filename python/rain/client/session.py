@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from rain.client.client import Client
-    from rain.client.futures import Results
+    from rain.client.many import Results
     from rain.client.task import Task
     from rain.common.data_instance import DataInstance
 
@@ -239,7 +239,7 @@ class Session(_core.SessionBase):
             raises the failure of a task when it comes to it, and can go on. Ctrl-C while it waits
             cancels the tasks that are left.
         """
-        from rain.client.futures import map_tasks
+        from rain.client.many import map_tasks
 
         return map_tasks(self, function, iterables, chunksize)
 
@@ -248,7 +248,7 @@ class Session(_core.SessionBase):
 
         ``session.submit_task(f, 1, 2).result()``
         """
-        from rain.client.futures import task_maker
+        from rain.client.many import task_maker
 
         make = task_maker(function)
         with self.bind_only():

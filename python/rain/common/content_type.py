@@ -63,7 +63,7 @@ def _codec(content_type: str) -> str | None:
 def has_decoder(content_type: str | None) -> bool:
     """True if decode_value() knows the type."""
     return content_type is not None and (
-        content_type in ("pickle", "cloudpickle", "json", "cbor", "arrow")
+        content_type in ("pickle", "cloudpickle", "json", "cbor", "arrow", "user/ndarray")
         or _codec(content_type) is not None
     )
 
