@@ -332,7 +332,10 @@ Governor::Wait Governor::learn_tasks(const std::string& executor,
   });
   const Wait outcome = impl_->wait([&] { return offer.tasks || offer.failure; }, deadline);
   impl_->run([&] {
-    if (!offer.tasks && offer.failure) throw tasklib::base::Error(offer.failure->message);
+    if (offer.tasks || !offer.failure) return;
+    const graph::Failure& failure = *offer.failure;
+    throw tasklib::base::Error(failure.message +
+                               (failure.report.empty() ? "" : "\n" + failure.report));
   });
   return outcome;
 }

@@ -273,6 +273,6 @@ def return_of(ctx: Context) -> Any:
 
 
 if __name__ == "__main__":
-    executor.start(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    executor.start(int(sys.argv[1]) if len(sys.argv) > 1 else None)
     for view in kept:  # they outlive the executor
         print("kept", bytes(view[:10]))

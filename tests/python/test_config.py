@@ -152,3 +152,48 @@ def test_client_of_a_cluster_is_refused() -> None:
 )
 def test_reads_sizes(size: int | str, expected: int) -> None:
     assert config.parse_size(size) == expected
+
+
+# ---- how processes are kept ---------------------------------------------------------------------
+
+
+def test_processes_have_defaults(tmp_path: Path, program: Path) -> None:
+    found = read(tmp_path, '[executors.e]\ncommand = "./hello"')["e"]
+    assert (found.cwd, found.threads, found.prestart, found.max_processes) == ("", 0, 0, 0)
+    assert (found.idle_seconds, found.start_seconds, found.reload) == (60.0, 30.0, True)
+
+
+def test_reads_how_processes_are_kept(tmp_path: Path, program: Path) -> None:
+    (tmp_path / "data").mkdir()
+    found = read(
+        tmp_path,
+        '[executors.e]\ncommand = "./hello"\ncwd = "data"\nthreads = 3\nprestart = 1\n'
+        "max_processes = 2\nidle_seconds = inf\nreload = false\n",
+    )["e"]
+    assert found.cwd == str(tmp_path / "data")
+    assert (found.threads, found.prestart, found.max_processes) == (3, 1, 2)
+    assert found.idle_seconds == float("inf")
+    assert found.reload is False
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("prestart = -1", "executors.e.prestart must be an int from 0 to 10000, not -1"),
+        ("prestart = true", "executors.e.prestart must be an int"),
+        ("threads = 0", "executors.e.threads must be an int from 1 to 512, not 0"),
+        ("max_processes = 0", "executors.e.max_processes must be an int from 1"),
+        ("idle_seconds = -1", "executors.e.idle_seconds must be a number of seconds, 0 or more"),
+        ("idle_seconds = nan", "executors.e.idle_seconds must be a number"),
+        ('reload = "no"', "executors.e.reload must be true or false, not 'no'"),
+        ('cwd = "nowhere"', "executors.e.cwd: there is no directory"),
+        ("cwd = 3", "executors.e.cwd must be the path of a directory, not 3"),
+        ("prestart = 3\nmax_processes = 2", "prestart = 3 is more than max_processes = 2"),
+    ],
+)
+def test_wrong_numbers_of_processes_are_named(
+    tmp_path: Path, program: Path, line: str, wrong: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, f'[executors.e]\ncommand = "./hello"\n{line}')
+    assert wrong in str(error.value)

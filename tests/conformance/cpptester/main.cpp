@@ -228,5 +228,8 @@ int main(int argc, char** argv) {
   executor.add_task("exit", exit_process);
   executor.add_task("wrong_outputs", wrong_outputs);
   executor.add_task("big_error", big_error);
-  executor.start(argc > 1 ? static_cast<unsigned>(std::atoi(argv[1])) : 1);
+  if (argc > 1)
+    executor.start(static_cast<unsigned>(std::atoi(argv[1])));
+  else
+    executor.start();
 }

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <cstring>
 #include <set>
 #include <stdexcept>
@@ -57,6 +59,8 @@ TEST_F(Cbor2, registers_with_threads_features_and_version) {
   EXPECT_EQ(governor.registration.threads, 3u);
   EXPECT_EQ(governor.registration.features, std::vector<std::string>{wire::kFeatureBoard});
   EXPECT_NE(governor.registration.tasklib_version, "");
+  const auto& tasks = governor.registration.tasks;
+  EXPECT_EQ(std::count(tasks.begin(), tasks.end(), "hello"), 1);
 }
 
 TEST_F(Cbor2, runs_many_calls_that_come_together) {

@@ -17,7 +17,8 @@ class EnvironmentTest : public ::testing::Test {
     ::setenv("RAIN_EXECUTOR_ID", "12", 1);
   }
   ~EnvironmentTest() override {
-    for (const char* name : {"RAIN_EXECUTOR_SOCKET", "RAIN_EXECUTOR_ID", "RAIN_EXECUTOR_PROTOCOLS"})
+    for (const char* name : {"RAIN_EXECUTOR_SOCKET", "RAIN_EXECUTOR_ID", "RAIN_EXECUTOR_PROTOCOLS",
+                             "RAIN_EXECUTOR_THREADS"})
       ::unsetenv(name);
   }
 
@@ -44,6 +45,14 @@ TEST_F(EnvironmentTest, an_id_must_be_a_number) {
     ::setenv("RAIN_EXECUTOR_ID", id, 1);
     EXPECT_NE(error_of_start().find(id), std::string::npos) << id;
   }
+}
+
+TEST_F(EnvironmentTest, threads_are_one_unless_registered_otherwise) {
+  EXPECT_EQ(read_environment().threads, 1u);
+  ::setenv("RAIN_EXECUTOR_THREADS", "6", 1);
+  EXPECT_EQ(read_environment().threads, 6u);
+  ::setenv("RAIN_EXECUTOR_THREADS", "many", 1);
+  EXPECT_NE(error_of_start().find("RAIN_EXECUTOR_THREADS is 'many'"), std::string::npos);
 }
 
 TEST_F(EnvironmentTest, a_socket_that_is_not_there_is_named) {

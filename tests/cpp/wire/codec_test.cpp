@@ -420,12 +420,14 @@ TEST(Register, is_written_in_the_order_of_each_protocol) {
   message.threads = 4;
   message.features = {kFeatureBoard, "future"};
   message.tasklib_version = "0.1.0";
+  message.tasks = {"hello", ""};
   const std::string frame = encoded(ToGovernor(message), Protocol::cbor2);
   const auto back = std::get<Register>(decode_to_governor(payload_of(frame), Protocol::cbor2));
   EXPECT_EQ(back.protocol, "cbor-2");
   EXPECT_EQ(back.threads, 4u);
   EXPECT_EQ(back.features, message.features);
   EXPECT_EQ(back.tasklib_version, "0.1.0");
+  EXPECT_EQ(back.tasks, message.tasks);
 }
 
 // ---- cbor-2 -----------------------------------------------------------------------------------
