@@ -64,9 +64,7 @@ def pids(client: Client) -> list[int]:
 # ---- which processes there are ------------------------------------------------------------------
 
 
-def test_prestarted_processes_run_before_any_task(
-    make_client: MakeClient, cpptester: Path
-) -> None:
+def test_prestarted_processes_run_before_any_task(make_client: MakeClient, cpptester: Path) -> None:
     client = make_client({"cpptester": {"command": cpptester, "prestart": 2}})
     wait_until(lambda: len(pids(client)) == 2, "two processes")
     before = set(pids(client))
@@ -86,9 +84,7 @@ def test_a_prestarted_program_that_does_not_start_is_a_warning(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["cpptester", "pytester"])
-def test_an_idle_process_ends(
-    make_client: MakeClient, commands: dict[str, Any], kind: str
-) -> None:
+def test_an_idle_process_ends(make_client: MakeClient, commands: dict[str, Any], kind: str) -> None:
     client = make_client({kind: {"command": commands[kind], "idle_seconds": 0}})
     with client.new_session() as session:
         first = int(text(session, f"{kind}/pid"))
@@ -126,9 +122,7 @@ def test_threads_of_the_registration_are_used(
         assert len(pids(client)) == 1
 
 
-def test_a_process_starts_in_its_cwd(
-    make_client: MakeClient, script: Path, tmp_path: Path
-) -> None:
+def test_a_process_starts_in_its_cwd(make_client: MakeClient, script: Path, tmp_path: Path) -> None:
     client = make_client(command(script, cwd=tmp_path))
     with client.new_session() as session:
         assert os.path.samefile(text(session, "mine/directory"), tmp_path)
