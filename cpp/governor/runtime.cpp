@@ -387,6 +387,7 @@ void Runtime::close() {
   if (!launcher_gone_) {
     const auto deadline = Clock::now() + kCloseGrace;
     for (auto& [id, session] : sessions_) {
+      session->spare = false;  // that it doesn't get to start is nobody's concern now
       if (session->registered() && session->protocol() == Protocol::cbor2 &&
           session->in_flight() == 0) {
         session->send(tasklib::wire::Shutdown{});

@@ -22,7 +22,8 @@ FailureTuple: TypeAlias = tuple[int, _IdPair, _IdPair, str, str, str]
 CreationTuple: TypeAlias = tuple[str, list[tuple[str, int, str]]]
 # id, task type, executor type, name, state, executor, pid, start, run time, bytes in, out, copied
 ReportTuple: TypeAlias = tuple[_IdPair, str, str, str, int, int, int, float, float, int, int, int]
-# name, argv, environment, start_seconds, prestart, max_processes, threads, idle_seconds, cwd, reload
+# name, argv, environment, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
+# reload
 ExecutorTuple: TypeAlias = tuple[str, list[str], list[str], float, int, int, int, float, str, bool]
 
 # ---- blob.h
