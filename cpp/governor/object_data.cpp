@@ -7,11 +7,13 @@
 
 #include "base/syscall.h"
 #include "base/unique_fd.h"
+#include "builtin/tree.h"
 
 namespace rain {
 
 using tasklib::base::ByteView;
 using tasklib::base::checked;
+using tasklib::base::Error;
 using tasklib::base::SystemError;
 using tasklib::base::UniqueFd;
 
@@ -87,6 +89,33 @@ FileData::FileData(std::string path) {
 
 FileData::~FileData() {
   if (mapping_ != nullptr) ::munmap(mapping_, size_bytes);
+}
+
+std::shared_ptr<Data> take_path(const std::string& path, DataDirectory& place,
+                                const std::shared_ptr<ReleaseQueue>& releases) {
+  struct stat status;
+  checked("stat", path, [&] { return ::stat(path.c_str(), &status); });
+  const bool is_data = path.compare(0, place.path().size() + 1, place.path() + "/") == 0;
+  std::string target = place.fresh();
+  if (S_ISDIR(status.st_mode)) {
+    const auto size = is_data ? builtin::copy_tree(path, target)
+                              : builtin::adopt(path, target, place.path());
+    return std::make_shared<DirectoryData>(releases, std::move(target), size.bytes);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw Error("'" + builtin::printable(path) + "' is neither a file nor a directory");
+  }
+  if (status.st_size == 0) {
+    // The C++ and Rust libraries of Rain 0.4 die of an empty file as input: they map it (Q33).
+    if (!is_data) ::unlink(path.c_str());
+    return std::make_shared<InlineData>(ByteView{});
+  }
+  if (is_data) {
+    checked("link", path, [&] { return ::link(path.c_str(), target.c_str()); });
+  } else {
+    builtin::adopt(path, target, place.path());
+  }
+  return std::make_shared<FileData>(std::move(target));
 }
 
 }  // namespace rain

@@ -159,4 +159,10 @@ struct DirectoryData final : Data {
   std::shared_ptr<ReleaseQueue> releases_;
 };
 
+/// The file or directory `path` as data: what lies in the place of data already gets another name
+/// (a file) or is copied, all else is moved there and checked (builtin/tree.h). Any thread.
+/// Requires: `path` is canonical, on the same file system, and ours to take. Throws Error.
+std::shared_ptr<Data> take_path(const std::string& path, DataDirectory& place,
+                                const std::shared_ptr<ReleaseQueue>& releases);
+
 }  // namespace rain

@@ -370,32 +370,25 @@ std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,
   const ObjectAnnex* annex = annex_of(object);
   const DataType expected = annex ? annex->data_type : DataType::blob;
   const DataType provided = S_ISDIR(status.st_mode) ? DataType::directory : DataType::blob;
-  if (expected != provided || provided == DataType::directory) {
+  if (expected != provided) {
     throw OutputError("Output '" + (annex ? annex->label : "") +
                       "' (content_type=" + (annex ? annex->content_type : "") + ") expects type " +
                       data_type_name(expected) + ", but " + data_type_name(provided) +
                       " is provided");
   }
-  const std::string target = data_directory_.fresh();
   char* directory = ::realpath(session.directory.c_str(), nullptr);
   const std::string own = directory ? directory : session.directory;
   ::free(directory);
   // The run directory's path is canonical.
-  if (inside(canonical, data_directory_.path())) {
-    // A link to an input: the same bytes under a name of their own.
-    checked("link", canonical, [&] { return ::link(canonical.c_str(), target.c_str()); });
-  } else if (inside(canonical, own) && status.st_size == 0) {
-    // The C++ and Rust libraries of Rain 0.4 die of an empty file as input: they map it (Q33).
-    ::unlink(canonical.c_str());
-    return std::make_shared<InlineData>(tasklib::base::ByteView{});
-  } else if (inside(canonical, own)) {
-    checked("rename", canonical, [&] { return ::rename(canonical.c_str(), target.c_str()); });
-    ::chmod(target.c_str(), status.st_mode & 0555);
-  } else {
+  if (!inside(canonical, own) && !inside(canonical, data_directory_.path())) {
     throw OutputError("Path of dataobject is not in executor dir: " + path + " leads to " +
                       canonical);
   }
-  return std::make_shared<FileData>(target);
+  try {
+    return take_path(canonical, data_directory_, releases_);
+  } catch (const tasklib::base::Error& error) {
+    throw OutputError("Output '" + (annex ? annex->label : "") + "': " + error.what());
+  }
 }
 
 void Runtime::on_released(Session& session, const tasklib::wire::Released& message) {
