@@ -58,7 +58,10 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   const std::string& task_type(std::uint32_t method) const override {
     return methods_.name(method);
   }
-  const std::string& run_directory() const { return run_directory_; }
+  const std::string& run_directory() const override { return run_directory_; }
+  const std::vector<std::string>& environment() const override { return environment_; }
+  void spawn_program(const process::LauncherClient::SpawnRequest& request) override;
+  bool kill_program(tasklib::base::ExecutorId executor) override;
   /// Readable when iterate(0) would find something to do.
   int epoll_fd() const { return epoll_.get(); }
 
@@ -153,6 +156,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
                   const graph::ObjectRecord& object, std::vector<tasklib::wire::BlobRef>& views);
 
   /// Ends a session that misbehaves; `trouble` is the reason for the user.
+  void check_launcher() const;
   void put_down(Session& session, const std::string& trouble);
   /// `spare`: it was started for no task, which could tell.
   void note_failed_start(graph::TypeIndex type, bool spare, const graph::FailurePtr& failure);

@@ -34,16 +34,34 @@ constexpr int kReadsOfTheDead = 4096;
 
 }  // namespace
 
+void Runtime::check_launcher() const {
+  if (!launcher_gone_) return;
+  throw tasklib::base::Error(
+      "nothing can be started any more: the launcher of this Client was killed. Create a new "
+      "Client");
+}
+
+void Runtime::spawn_program(const process::LauncherClient::SpawnRequest& request) {
+  check_launcher();
+  launcher_->spawn(request);
+}
+
+bool Runtime::kill_program(ExecutorId executor) {
+  if (!launcher_ || launcher_gone_) return false;
+  try {
+    launcher_->kill(executor.value);
+    return true;
+  } catch (const SystemError&) {
+    return false;
+  }
+}
+
 void Runtime::spawn(const graph::SpawnExecutor& command) {
   if (is_builtin(command.type)) return builtin_.spawn(command);
   const ExecutorSpec& spec = specs_[command.type];
   const auto now = Clock::now();
   try {
-    if (launcher_gone_) {
-      throw tasklib::base::Error(
-          "nothing can be started any more: the launcher of this Client was killed. Create a new "
-          "Client");
-    }
+    check_launcher();
     const auto paths = process::make_executor_paths(run_directory_, command.executor.value);
     auto session = std::make_unique<Session>(command.executor, command.type, spec.name,
                                              paths.directory, paths.socket_path);
@@ -173,7 +191,9 @@ void Runtime::on_launcher() {
   while (auto report = launcher_->next_report()) {
     auto found = sessions_.find(ExecutorId{report->key});
     if (found == sessions_.end()) {
-      builtin_.on_report(*report);
+      if (builtin_.on_report(*report) && report->kind == launcher::ReportKind::started) {
+        pids_[ExecutorId{report->key}] = report->pid;
+      }
       continue;
     }
     Session& session = *found->second;

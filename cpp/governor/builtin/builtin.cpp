@@ -37,6 +37,7 @@ constexpr TaskType kTaskTypes[] = {
     {"buildin/export", export_to},
     {"buildin/make_directory", make_directory},
     {"buildin/slice_directory", slice_directory},
+    {"buildin/run", run},
 };
 
 const TaskType* find_type(std::string_view name) {
@@ -125,7 +126,7 @@ std::string Call::parse_path() const {
 
 // ---- Builtin ---------------------------------------------------------------------------------
 
-Builtin::Builtin(Host& host) : host_(host), pool_([&host] { host.wake(); }) {}
+Builtin::Builtin(Host& host) : host_(host), programs_(host), pool_([&host] { host.wake(); }) {}
 
 void Builtin::spawn(const graph::SpawnExecutor& command) {
   executors_.try_emplace(command.executor);

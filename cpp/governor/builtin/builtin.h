@@ -16,10 +16,12 @@
 #include "base/clock.h"
 #include "base/errors.h"
 #include "builtin/pool.h"
+#include "builtin/program.h"
 #include "builtin/tree.h"
 #include "graph/core.h"
 #include "launcher/protocol.h"
 #include "object_data.h"
+#include "process/launcher_client.h"
 #include "wire/cbor.h"
 
 namespace rain::builtin {
@@ -37,8 +39,16 @@ class Host {
   virtual const std::string& task_type(std::uint32_t method) const = 0;
   /// Room for a blob. Throws StoreFull.
   virtual std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) = 0;
+  virtual const std::string& run_directory() const = 0;
   virtual DataDirectory& data_directory() = 0;
   virtual const std::shared_ptr<ReleaseQueue>& releases() const = 0;
+  /// The client's environment, as it was when it was made.
+  virtual const std::vector<std::string>& environment() const = 0;
+  /// The key is that of the executor that runs it; Builtin::on_report() says the rest. Throws
+  /// Error.
+  virtual void spawn_program(const process::LauncherClient::SpawnRequest& request) = 0;
+  /// False: there is no launcher any more, nor what it had started.
+  virtual bool kill_program(tasklib::base::ExecutorId executor) = 0;
   /// Calls Builtin::finish_done() soon. Thread-safe.
   virtual void wake() = 0;
 };
@@ -130,6 +140,8 @@ Begun export_to(const Call& call);
 // directory_tasks.cpp
 Begun make_directory(const Call& call);
 Begun slice_directory(const Call& call);
+// program.cpp
+Begun run(const Call& call);
 
 /// The executors of type `buildin` of one Runtime, which owns this. Thread: token holder.
 class Builtin {
@@ -160,6 +172,7 @@ class Builtin {
 
   // For the jobs.
   Pool& pool() { return pool_; }
+  Programs& programs() { return programs_; }
   /// The call of that executor has ended. Deletes the job.
   void end(tasklib::base::ExecutorId executor, Outcome outcome);
 
@@ -175,6 +188,7 @@ class Builtin {
 
   Host& host_;
   std::unordered_map<tasklib::base::ExecutorId, Executor> executors_;
+  Programs programs_;
   Pool pool_;
 };
 

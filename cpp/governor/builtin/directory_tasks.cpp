@@ -57,17 +57,6 @@ struct Item {
   Keep data;
 };
 
-std::vector<std::string> components_of(const std::string& path) {
-  std::vector<std::string> components;
-  for (std::size_t at = 0; at < path.size();) {
-    const std::size_t end = std::min(path.find('/', at), path.size());
-    std::string component = path.substr(at, end - at);
-    if (!component.empty() && component != ".") components.push_back(std::move(component));
-    at = end + 1;
-  }
-  return components;
-}
-
 class MakeDirectoryJob final : public PoolJob {
  public:
   MakeDirectoryJob(const Call& call, std::vector<Item> items)
@@ -80,7 +69,7 @@ class MakeDirectoryJob final : public PoolJob {
   Outcome work() override {
     for (Item& item : items_) {
       check_relative(item.path);
-      item.components = components_of(item.path);
+      item.components = path_components(item.path);
     }
     // A directory comes before what is put into it.
     std::stable_sort(items_.begin(), items_.end(),

@@ -68,6 +68,16 @@ std::shared_ptr<Data> share_as_data(const std::string& path, DataDirectory& plac
   return std::make_shared<FileData>(target);
 }
 
+std::shared_ptr<Data> move_to_data(const std::string& path, DataDirectory& place,
+                                   const std::shared_ptr<ReleaseQueue>& releases) {
+  struct stat status;
+  checked("stat", printable(path), [&] { return ::stat(path.c_str(), &status); });
+  if (S_ISREG(status.st_mode)) {
+    if (auto data = small_data(path)) return data;
+  }
+  return take_path(path, place, releases);
+}
+
 void write_data(const Data& data, int fd, const std::string& name, const StopFlag* stop) {
   if (data.is_on_disk()) {
     const UniqueFd source(checked(

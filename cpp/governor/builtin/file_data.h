@@ -21,6 +21,10 @@ std::shared_ptr<Data> copy_to_data(const std::string& path, DataDirectory& place
 std::shared_ptr<Data> share_as_data(const std::string& path, DataDirectory& place,
                                     const StopFlag* stop);
 
+/// The file or directory `path` as data: a small blob into memory, all else is moved (take_path()).
+std::shared_ptr<Data> move_to_data(const std::string& path, DataDirectory& place,
+                                   const std::shared_ptr<ReleaseQueue>& releases);
+
 /// Writes all of a blob to `fd`; `name` is for messages. Throws SystemError, Stopped.
 void write_data(const Data& data, int fd, const std::string& name, const StopFlag* stop);
 

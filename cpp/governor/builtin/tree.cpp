@@ -56,26 +56,14 @@ std::optional<std::string> canonical(const std::string& path) {
   throw SystemError("realpath", printable(path), errno);
 }
 
-/// The components of a path, last first, without empty ones and `.`.
-std::vector<std::string> reversed_components(const std::string& path) {
-  std::vector<std::string> components;
-  for (std::size_t at = 0; at < path.size();) {
-    const std::size_t end = std::min(path.find('/', at), path.size());
-    const std::string component = path.substr(at, end - at);
-    if (!component.empty() && component != ".") components.push_back(component);
-    at = end + 1;
-  }
-  std::reverse(components.begin(), components.end());
-  return components;
-}
-
 /// The symbolic links of a tree: path in the tree -> what it says.
 using Links = std::unordered_map<std::string, std::string>;
 
 /// Whether the way from the directory `from` (in the tree) by `target` leaves the tree. With
 /// `links`, those on the way are followed.
 bool leaves(const Links* links, const std::string& from, const std::string& target) {
-  std::vector<std::string> ahead = reversed_components(target);
+  std::vector<std::string> ahead = path_components(target);  // the next one last
+  std::reverse(ahead.begin(), ahead.end());
   std::string at = from;  // without a slash at either end
   for (int followed = 0; !ahead.empty();) {
     const std::string component = std::move(ahead.back());
@@ -91,8 +79,8 @@ bool leaves(const Links* links, const std::string& from, const std::string& targ
       const auto found = links->find(next);
       if (found != links->end()) {
         if (++followed > kFollowedLinks) return false;  // a loop: it leads nowhere
-        auto more = reversed_components(found->second);
-        ahead.insert(ahead.end(), more.begin(), more.end());
+        const auto more = path_components(found->second);
+        ahead.insert(ahead.end(), more.rbegin(), more.rend());
         continue;
       }
     }
@@ -496,6 +484,17 @@ std::string printable(std::string_view path) {
   return text;
 }
 
+std::vector<std::string> path_components(const std::string& path) {
+  std::vector<std::string> components;
+  for (std::size_t at = 0; at < path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    std::string component = path.substr(at, end - at);
+    if (!component.empty() && component != ".") components.push_back(std::move(component));
+    at = end + 1;
+  }
+  return components;
+}
+
 void check_relative(const std::string& path) {
   if (path.empty() || path[0] == '/') {
     throw Error("Path '" + printable(path) + "' is not relative");
@@ -503,7 +502,7 @@ void check_relative(const std::string& path) {
   if (path.find('\0') != std::string::npos) {
     throw Error("Path '" + printable(path) + "' contains a NUL byte");
   }
-  const auto components = reversed_components(path);
+  const auto components = path_components(path);
   if (std::find(components.begin(), components.end(), "..") != components.end()) {
     throw Error("Path '" + printable(path) +
                 "' contains '..': it must name something inside the directory");
@@ -601,15 +600,13 @@ TreeSize adopt(const std::string& from, const std::string& to, const std::string
   struct stat status;
   checked("stat", from, [&] { return ::lstat(from.c_str(), &status); });
   if (S_ISDIR(status.st_mode)) {
+    const TreeSize size = adopt_tree(from, data_directory);  // there, where its errors make sense
     // To be moved, a directory must be writable: its ".." changes.
-    checked("chmod", from, [&] { return ::chmod(from.c_str(), (status.st_mode & 0555) | 0700); });
+    const mode_t bits = (status.st_mode & 0555) | 0500;
+    checked("chmod", from, [&] { return ::chmod(from.c_str(), 0700); });
     checked("rename", from, [&] { return ::rename(from.c_str(), to.c_str()); });
-    try {
-      return adopt_tree(to, data_directory);
-    } catch (...) {
-      launcher::remove_tree(to.c_str());
-      throw;
-    }
+    checked("chmod", to, [&] { return ::chmod(to.c_str(), bits); });
+    return size;
   }
   if (!S_ISREG(status.st_mode)) {
     throw Error("'" + printable(from) + "' is " + kind_name(status.st_mode) +

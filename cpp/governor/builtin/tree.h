@@ -15,11 +15,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rain::builtin {
 
 /// `path` fit for a message: bytes that are no text (control characters, invalid UTF-8) as \xNN.
 std::string printable(std::string_view path);
+
+/// The components of a path, without empty ones and `.`.
+std::vector<std::string> path_components(const std::string& path);
 
 /// Throws "Path '{path}' is not relative" for absolute and empty paths, and an error that names the
 /// path when a component of it is `..` or it contains a NUL.
