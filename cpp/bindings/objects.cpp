@@ -2,8 +2,11 @@
 
 #include <structmember.h>
 
+#include <chrono>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
+#include <ctime>
 
 #include "blob.h"
 #include "errors.h"
@@ -32,6 +35,9 @@ PyObject* normalise_hook = nullptr;     // rain.client.task.normalise
 PyObject* active_sessions = nullptr;    // context variable: tuple of Sessions
 PyObject* default_session = nullptr;    // a Session, or null
 PyObject* name_task_type = nullptr;     // "TASK_TYPE"
+
+// Of the governor in this process, which has no address (reference 2.1: ip:port).
+constexpr const char* kOwnGovernor = "127.0.0.1:0";
 
 PyObject* incref(PyObject* object) {
   Py_INCREF(object);
@@ -965,6 +971,22 @@ PyObject* task_write_spec(PyObject* self, PyObject* args) {
   });
 }
 
+/// When a task that ran began, as RFC 3339 in UTC.
+std::string start_time(const TaskRecord& record) {
+  using std::chrono::system_clock;
+  const auto ago = tasklib::base::Clock::now() - record.ended + record.run_time;
+  const auto since_1970 = system_clock::now().time_since_epoch() - ago;
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(since_1970);
+  const std::time_t whole = seconds.count();
+  std::tm utc{};
+  ::gmtime_r(&whole, &utc);
+  char text[64];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+  const auto rest = std::chrono::duration_cast<std::chrono::nanoseconds>(since_1970 - seconds);
+  std::snprintf(text + size, sizeof text - size, ".%09ld+00:00", static_cast<long>(rest.count()));
+  return text;
+}
+
 /// _result(): (error, debug, governor, start_time, duration, user), None before the task ended.
 PyObject* task_result(PyObject* self, PyObject*) {
   return with_task(self, [](TaskHandle* handle) -> PyObject* {
@@ -973,13 +995,16 @@ PyObject* task_result(PyObject* self, PyObject*) {
     const auto* info = result_of(record);
     const double seconds = std::chrono::duration<double>(record.run_time).count();
     const std::string error = record.failure ? record.failure->message : std::string();
+    const bool ran = record.run_time.count() > 0;
+    const char* governor = ran ? kOwnGovernor : "";
+    const std::string start = ran ? start_time(record) : std::string();
     if (!info)
-      return py::make_tuple(error, record.failure ? record.failure->debug : std::string(), "", "",
-                            seconds, py::dict())
+      return py::make_tuple(error, record.failure ? record.failure->debug : std::string(), governor,
+                            start, seconds, py::dict())
           .release()
           .ptr();
-    return py::make_tuple(info->error.empty() ? error : info->error, info->debug, info->governor,
-                          info->start_time, seconds, from_user_attributes(info->user))
+    return py::make_tuple(info->error.empty() ? error : info->error, info->debug, governor, start,
+                          seconds, from_user_attributes(info->user))
         .release()
         .ptr();
   });
@@ -1142,6 +1167,7 @@ void bind_objects(py::module_& module) {
   for (int i = 0; i < TaskArguments::count; ++i)
     argument_names[i] = PyUnicode_InternFromString(kNames[i]);
   name_task_type = PyUnicode_InternFromString("TASK_TYPE");
+  module.attr("own_governor") = kOwnGovernor;
   active_sessions = PyContextVar_New("rain_active_sessions", nullptr);
   if (!active_sessions) throw py::error_already_set();
 

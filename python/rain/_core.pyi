@@ -118,6 +118,8 @@ class DataObjectBase:
 
 class SessionBase: ...
 
+own_governor: str
+
 def register_classes(
     data_object: type[DataObject],
     session: type[Session],

@@ -379,6 +379,7 @@ void Core::State::move(TaskRecord& task, TaskState to) {
   if (!may_move(from, to))
     throw std::logic_error("task " + task.id.to_string() + " can't go from " + to_string(from) +
                            " to " + to_string(to));
+  if (is_terminal(to)) task.ended = now;
   task.state.store(to, std::memory_order_release);
   if (is_terminal(to)) task.session->unfinished_tasks.fetch_sub(1, std::memory_order_release);
   commands.emplace_back(TaskChanged{TaskRef(&task), from, to, now});

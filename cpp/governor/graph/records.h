@@ -5,8 +5,8 @@
 //
 // Order of writes: the Core stores a state with release after everything that belongs to it. A
 // client thread that loads a terminal task state with acquire may read that task's failure,
-// run_time and *_bytes; one that sees `finished` may read its outputs' states, too. All else is the
-// token holder's (an object's `data` as well: it may be dropped at any moment).
+// run_time, ended and *_bytes; one that sees `finished` may read its outputs' states, too. All else
+// is the token holder's (an object's `data` as well: it may be dropped at any moment).
 
 #include <atomic>
 #include <cstdint>
@@ -173,6 +173,7 @@ struct TaskRecord : RefCounted<TaskRecord> {
   TaskRecord* next = nullptr;
   FailurePtr failure;    // failed, cancelled, aborted
   Duration run_time{0};  // of the handler, when finished or failed
+  TimePoint ended{};     // when it became terminal
   std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;  // the last: the Governor's
 
   ~TaskRecord() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rain import _core
 from rain.client.session import Session
 from rain.common.errors import RainException, UsageError
 
@@ -12,14 +13,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal
 
-    from rain import _core
     from rain.client.data import DataObject
     from rain.client.executors import Executors
     from rain.client.dispatch import Callbacks
     from rain.client.report import TaskReport
     from rain.client.session import Item
-
-LOCAL_GOVERNOR = "127.0.0.1:0"  # of a governor in the client's own process, which has no address
 
 
 class Client:
@@ -187,7 +185,7 @@ class Client:
 
         tasks, objects = self._engine.holdings()
         governor = {
-            "governor_id": LOCAL_GOVERNOR,
+            "governor_id": _core.own_governor,
             "tasks": [ID(*pair) for pair in tasks],
             "objects": [ID(*pair) for pair in objects],
             "objects_to_delete": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from rain.client import (
     TaskState,
     blob,
 )
+from rain.client.tasks import Sleep
 from rain.common import DataType, LabeledList
 
 
@@ -130,6 +132,32 @@ def test_state_goes_to_finished(session: Session) -> None:
     assert task.state is TaskState.finished
     assert task.info is not None
     assert task.info.error == ""
+
+
+def test_info_says_where_and_when_it_ran(session: Session) -> None:
+    begin = datetime.now(timezone.utc)
+    task = Mine(blob("x"))
+    session.submit()
+    task.wait()
+    info = task.info
+    assert info is not None
+    (governor,) = session.client.get_server_info()["governors"]  # type: ignore[union-attr]
+    assert info.governor == governor["governor_id"]
+    assert info.duration is not None
+    assert info.duration > 0
+    assert len(info.start_time) == len("2018-12-16T10:00:00.123456789+00:00")
+    start = datetime.fromisoformat(info.start_time[:26] + info.start_time[29:])
+    # The clock of the day may be set while this runs; by hours it is not.
+    assert abs((start - begin).total_seconds()) < 3600
+
+
+def test_info_of_a_task_that_never_ran_has_no_start(session: Session) -> None:
+    task = Task((Sleep(blob("x"), 1e6),), 1, task_type="cpptester/hello")
+    task.session.submit()
+    task.cancel()
+    info = task.info
+    assert info is not None
+    assert (info.governor, info.start_time, info.duration) == ("", "", 0.0)
 
 
 def test_user_attributes_of_a_task_reach_its_info(session: Session) -> None:
