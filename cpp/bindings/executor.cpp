@@ -11,6 +11,7 @@
 
 #include "errors.h"
 #include "executor/access.h"
+#include "executor/call.h"
 #include "task_context.h"
 #include "task_data.h"
 #include "tasklib/executor.h"
@@ -70,8 +71,21 @@ std::string shortened_repr(PyObject* value) {
   return repr;
 }
 
-/// Takes the Python error that is set and describes it as the task's error: its traceback.
-std::string take_error_text() {
+/// What the task printed is in the log before its result is sent.
+void flush_output() {
+  static PyObject* const flush = PyUnicode_InternFromString("flush");
+  for (const char* name : {"stdout", "stderr"}) {
+    PyObject* stream = PySys_GetObject(name);  // borrowed
+    if (!stream || stream == Py_None) continue;
+    Py_INCREF(stream);  // what it calls may replace it
+    Py_XDECREF(PyObject_CallMethodNoArgs(stream, flush));
+    Py_DECREF(stream);
+    PyErr_Clear();  // closed, or whatever the task put there
+  }
+}
+
+/// Takes the Python error that is set and makes it the task's: its traceback, and itself.
+void take_error(tasklib::Context& context) {
   PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
   PyErr_Fetch(&type, &value, &trace);
   PyErr_NormalizeException(&type, &value, &trace);
@@ -80,12 +94,15 @@ std::string take_error_text() {
   const auto error = py::reinterpret_steal<py::object>(value);
   const auto traceback = py::reinterpret_steal<py::object>(trace);
   try {
-    return py::cast<std::string>(
-        py::module_::import("rain.tasklib.failure").attr("describe")(error));
+    const auto module = py::module_::import("rain.tasklib.failure");
+    context.set_error(py::cast<std::string>(module.attr("describe")(error)));
+    tasklib::executor::Access::state(context).exception =
+        py::cast<std::string>(module.attr("pickled")(error));
   } catch (const std::exception&) {  // error_already_set and cast_error
     PyErr_Clear();
-    return std::string(reinterpret_cast<PyTypeObject*>(error_type.ptr())->tp_name) +
-           " (its traceback could not be formatted)";
+    if (!context.has_error())
+      context.set_error(std::string(reinterpret_cast<PyTypeObject*>(error_type.ptr())->tp_name) +
+                        " (its traceback could not be formatted)");
   }
 }
 
@@ -151,9 +168,9 @@ class Handler {
   void operator()(tasklib::Context& context, tasklib::DataInstanceVec& inputs,
                   tasklib::DataInstanceVec& outputs) const {
     const HoldGil gil;
-    if (PyErr_CheckSignals() != 0) return context.set_error(take_error_text());
+    if (PyErr_CheckSignals() != 0) return take_error(context);
     PyObject* self = make_task_context(context_type_, data_type_, context);
-    if (!self) return context.set_error(take_error_text());
+    if (!self) return take_error(context);
     auto& task_context = *reinterpret_cast<TaskContext*>(self);
     if (PyObject* result = call(self, inputs)) {
       try {
@@ -163,7 +180,8 @@ class Handler {
       }
       Py_DECREF(result);
     }
-    if (PyErr_Occurred()) context.set_error(take_error_text());
+    if (PyErr_Occurred()) take_error(context);
+    flush_output();
     end_call(task_context);
     Py_DECREF(self);
   }

@@ -784,6 +784,13 @@ void add_described_outputs(TaskHandle* handle, const TaskRef& task, SessionCore*
   track(reinterpret_cast<PyObject*>(handle));
 }
 
+/// The form of remote functions, whose calls differ in little: a tuple of the inputs' labels (None:
+/// no input has one) and a list of descriptions as the Python hook makes them.
+bool is_described(PyObject* outputs) {
+  return outputs && PyTuple_CheckExact(outputs) && PyTuple_GET_SIZE(outputs) == 2 &&
+         PyList_CheckExact(PyTuple_GET_ITEM(outputs, 1));
+}
+
 PyObject* task_init(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   return guarded([&]() -> PyObject* {
     auto* handle = reinterpret_cast<TaskHandle*>(self);
@@ -803,7 +810,11 @@ PyObject* task_init(PyObject* self, PyObject* const* args, Py_ssize_t count, PyO
     PyObject* inputs = arguments[TaskArguments::inputs];
     PyObject* outputs = arguments[TaskArguments::outputs];
     const Py_ssize_t output_count = plain_outputs(outputs);
-    if (output_count >= 0 && plain_inputs(inputs, session, task->inputs)) {
+    if (is_described(outputs) && plain_inputs(inputs, session, task->inputs)) {
+      fill_input_labels(*task, PyTuple_GET_ITEM(outputs, 0));
+      task->id = {session->record->id, session->next_id++};
+      add_described_outputs(handle, task, session, PyTuple_GET_ITEM(outputs, 1));
+    } else if (output_count >= 0 && plain_inputs(inputs, session, task->inputs)) {
       task->id = {session->record->id, session->next_id++};
       task->outputs.reserve(static_cast<std::size_t>(output_count));
       for (Py_ssize_t i = 0; i < output_count; ++i) add_output(*task, session);
@@ -1010,6 +1021,22 @@ PyObject* task_result(PyObject* self, PyObject*) {
   });
 }
 
+/// _printed(): (stdout's path, begin, end, stderr's path, begin, end) of what the task printed, or
+/// None.
+PyObject* task_printed(PyObject* self, PyObject*) {
+  return with_task(self, [](TaskHandle* handle) -> PyObject* {
+    const TaskRecord& record = *handle->record;
+    if (!graph::is_terminal(record.state.load(std::memory_order_acquire)) || !record.result)
+      Py_RETURN_NONE;
+    const auto& result = static_cast<const TaskResult&>(*record.result);
+    if (result.printed.empty()) Py_RETURN_NONE;
+    return py::make_tuple(result.stdout_path, result.printed.out_begin, result.printed.out_end,
+                          result.stderr_path, result.printed.err_begin, result.printed.err_end)
+        .release()
+        .ptr();
+  });
+}
+
 PyMethodDef task_methods[] = {
     {"__init__", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(task_init)),
      METH_FASTCALL | METH_KEYWORDS, nullptr},
@@ -1021,6 +1048,7 @@ PyMethodDef task_methods[] = {
     {"_note_edited", task_note_edited, METH_NOARGS, nullptr},
     {"_write_spec", task_write_spec, METH_VARARGS, nullptr},
     {"_result", task_result, METH_NOARGS, nullptr},
+    {"_printed", task_printed, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
 PyGetSetDef task_getset[] = {

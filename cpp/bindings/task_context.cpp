@@ -106,6 +106,16 @@ PyObject* context_outputs(PyObject* self, PyObject*) {
   });
 }
 
+PyObject* context_output_ids(PyObject* self, PyObject*) {
+  return guarded([&] {
+    const tasklib::Context& context = context_of(self);
+    py::list ids;
+    for (const auto id : Access::spec(context).outputs)
+      ids.append(py::make_tuple(id.session, id.id));
+    return ids.release().ptr();
+  });
+}
+
 PyObject* context_get_attributes(PyObject* self, PyObject*) {
   return guarded([&] {
     tasklib::Context& context = context_of(self);
@@ -199,6 +209,7 @@ PyMethodDef task_context_methods[] = {
      "place.\n\n"
      "Raises\n------\nStoreFull\n    There is no room."},
     {"_outputs", context_outputs, METH_NOARGS, nullptr},
+    {"_output_ids", context_output_ids, METH_NOARGS, nullptr},
     {"_get_attributes", context_get_attributes, METH_NOARGS, nullptr},
     {"_set_attribute",
      reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(context_set_attribute)), METH_FASTCALL,

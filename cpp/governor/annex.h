@@ -29,6 +29,8 @@ struct ObjectAnnex final : graph::Annex {
 /// TaskRecord::result: what the executor said of it, unless that was nothing.
 struct TaskResult final : graph::Annex {
   tasklib::wire::TaskInfo info;
+  tasklib::wire::Printed printed;
+  std::string stdout_path, stderr_path;  // what `printed` is in; empty: it printed nothing
 };
 
 /// ObjectRecord::result, likewise.

@@ -268,9 +268,14 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
   }
   if (wanted) {
     auto& info = result.info;
-    if (!info.debug.empty() || !info.user.empty()) {
+    if (!info.debug.empty() || !info.user.empty() || !result.printed.empty()) {
       auto annex = std::make_unique<TaskResult>();
       annex->info = info;
+      annex->printed = result.printed;
+      if (!result.printed.empty()) {
+        annex->stdout_path = session.stdout_path;
+        annex->stderr_path = session.stderr_path;
+      }
       task.result = std::move(annex);
     }
   }
@@ -294,6 +299,7 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
     failure->origin = task.id;
     failure->message = std::move(error);
     failure->debug = result.info.debug;
+    failure->pickled = std::move(result.exception);
     core_.on_task_failed(session.id, task, std::move(failure), run_time, now);
   }
 }

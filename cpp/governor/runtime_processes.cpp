@@ -85,6 +85,7 @@ void Runtime::spawn(const graph::SpawnExecutor& command) {
     if (spec.reload) session->build = programs_[command.type].build();
     session->spare = command.spare;
     launcher_->spawn(request);
+    session->stdout_path = paths.stdout_path;
     session->stderr_path = paths.stderr_path;
     watch_fd(*session);
     sessions_.emplace(command.executor, std::move(session));

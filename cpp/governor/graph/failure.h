@@ -38,7 +38,7 @@ struct Failure {
   std::string message;           // what the user reads first; names what to do next if known
   std::string debug;             // ctx.debug text of the task
   std::string report;            // death report: signal or exit code, run time, RSS, stderr tail
-  std::string pickled;           // reserved for the exception itself (universal executor)
+  std::string pickled;           // the exception itself, of a task in Python
   std::vector<Attempt> attempts = {};  // those of the origin, the last one included
 };
 using FailurePtr = std::shared_ptr<const Failure>;

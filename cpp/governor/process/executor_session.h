@@ -114,7 +114,7 @@ class ExecutorSession {
   tasklib::base::TimePoint started;                  // when the spawn was asked for
   std::optional<tasklib::base::TimePoint> deadline;  // to register, or to die
   std::string trouble;  // why it is being killed, when that is our doing
-  std::string stderr_path;
+  std::string stdout_path, stderr_path;
   std::optional<ProgramBuild> build;  // that it was started from; nothing: not to be compared
   bool spare = false;                 // was started for no task
   bool hung_up = false, kill_sent = false, exited = false;

@@ -42,7 +42,7 @@ def exception_of_session(session: Session) -> errors.RainException:
 
 
 def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainException:
-    kind, who, origin, message, debug, report = failure
+    kind, who, origin, message, debug, report, pickled = failure[:7]
     if kind not in _CLASSES or who[0] == -1:
         text = "\n".join(part for part in (message, report) if part)
         return (errors.LauncherLost if kind == _LAUNCHER else errors.SessionException)(text)
@@ -62,7 +62,14 @@ def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainExce
     if report:
         lines.append(report)
 
-    error = _CLASSES[kind]("\n".join(lines))
+    text = "\n".join(lines)
+    error: errors.TaskException | None = None
+    if kind == _TASK and pickled:
+        from rain.client.original import exception_like
+
+        error = exception_like(pickled, text, message)
+    if error is None:
+        error = _CLASSES[kind](text)
     error.task = task
     error.task_id = task_id
     error.origin_id = ID(*origin) if origin[0] != -1 else task_id

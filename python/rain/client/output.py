@@ -180,7 +180,7 @@ class OutputSpec:
             given = list(_one_or_all(outputs, output))
         if len(given) != len(self.outputs):
             raise ValueError(f"Got {len(given)} outputs, {len(self.outputs)} expected.")
-        merged = []
+        merged: list[OutputBase] = []
         for i, (item, declared) in enumerate(zip(given, self.outputs, strict=True)):
             if item is None or isinstance(item, str):
                 item = type(declared)(item)
@@ -192,6 +192,8 @@ class OutputSpec:
             whole = item.merge_with_prototype(declared)
             if whole.label is None:
                 whole.label = f"out{i}"
+            if any(whole.label == other.label for other in merged):
+                raise KeyError(f"Label {whole.label!r} already present.")
             merged.append(whole)
         return merged
 

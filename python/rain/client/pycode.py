@@ -22,7 +22,6 @@ from rain.common.content_type import check_content_type
 from rain.common.errors import RainException, RainWarning
 from rain.common.labeled_list import LabeledList
 from rain.common.ndarray import as_bytes, is_array
-from rain.executor.executor import unpickle_array, unpickle_input_object
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ _TASK_TYPE = "py/"
 _PROTOCOL = 5
 _CO_FUTURE_ANNOTATIONS = 0x1000000
 # There can be no data object and nothing of __main__ in them.
-_ATOMS = frozenset((type(None), bool, int, float, complex, str, bytes))
+_NUMBERS = frozenset((type(None), bool, int, float, complex))
+_ATOMS = _NUMBERS | {str, bytes}
+_NOT_PICKLED = ("_blobs", "_positional", "_required", "_rest", "_rest_named", "_needs_keywords")
 _OWN = (_core.DataObjectBase, _core.TaskBase, _core.SessionBase)
 
 
@@ -156,12 +157,10 @@ class Remote:
         self._needs_keywords = any(
             p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
         )
-        default = self.outputs.merge()
-        self._default_outputs = default, [item.encode for item in default]
+        self._default_outputs = _described(self.outputs.merge())
 
     def __getstate__(self) -> dict[str, Any]:
-        made = ("_blobs", "_positional", "_required", "_rest", "_rest_named", "_needs_keywords")
-        return {k: v for k, v in vars(self).items() if k not in made}
+        return {key: value for key, value in vars(self).items() if key not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -208,18 +207,22 @@ class Remote:
         if session is None:
             session = _core.active_session()
         call = _Call(self.name, session, self._function_in(session))
-        pickled = [call.pickle(*self._taker(i), arg) for i, arg in enumerate(args)]
+        pickled = [
+            _text(pickle.dumps(arg, _PROTOCOL))
+            if type(arg) in _NUMBERS
+            else call.pickle(*self._taker(i), arg)
+            for i, arg in enumerate(args)
+        ]
         named = {
             key: call.pickle(key, self.inputs.get(key) or self.inputs[self._rest_named or ""], arg)
             for key, arg in kwargs.items()
         }
         made, encodes = self._default_outputs
         if output is not None or outputs is not None:
-            made = self.outputs.merge(outputs, output)
-            encodes = [item.encode for item in made]
+            made, encodes = _described(self.outputs.merge(outputs, output))
         return Task(
             call.inputs,
-            made,
+            (call.labels, made),
             config={"args": pickled, "kwargs": named, "encode_outputs": encodes},
             session=session,
             task_type=_TASK_TYPE,
@@ -254,7 +257,8 @@ class _Call:
     def __init__(self, name: str, session: Session, function: DataObject) -> None:
         self.name = name
         self.session = session
-        self.inputs: list[tuple[str | None, DataObject]] = [(None, function)]
+        self.inputs = [function]
+        self.labels: list[str | None] | None = None
 
     def pickle(self, name: str, declared: InputBase, value: Any) -> str:
         """Return an argument as it goes into the config."""
@@ -295,7 +299,11 @@ class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore
     """Puts placeholders where data objects are, and blobs in the place of what is large."""
 
     def __init__(self, file: io.BytesIO, call: _Call, name: str, declared: InputBase) -> None:
+        from rain.executor import executor  # which unpickling imports by name
+
         super().__init__(file, protocol=_PROTOCOL)
+        self._input = executor.unpickle_input_object
+        self._array = executor.unpickle_array
         self.by_value_bytes = 0
         self._file = file
         self._call = call
@@ -305,25 +313,25 @@ class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore
 
     def pickled(self, value: Any) -> bytes | memoryview:
         if type(value) is bytes and len(value) > PICKLE_ARG_SIZE_LIMIT:
-            blob = _Reduced(unpickle_input_object, *self._blob(value, None, False))
+            blob = _Reduced(self._input, *self._blob(value, None, False))
             return pickle.dumps(_Reduced(_GET_BYTES, blob), _PROTOCOL)
         self.dump(value)
         data = self._file.getbuffer()
         if len(data) <= PICKLE_ARG_SIZE_LIMIT:
             return data
-        blob = _Reduced(unpickle_input_object, *self._blob(data, "cloudpickle", True))
+        blob = _Reduced(self._input, *self._blob(data, "cloudpickle", True))
         return pickle.dumps(blob, _PROTOCOL)
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (_core.DataObjectBase, _core.TaskBase)):
             declared = self._declared
             place = self._place(to_dataobj(obj), bool(declared.load), declared.content_type)
-            return unpickle_input_object, place
+            return self._input, place
         if is_array(obj) and obj.nbytes > PICKLE_ARG_SIZE_LIMIT and not obj.dtype.hasobject:
             in_columns = obj.flags.f_contiguous and not obj.flags.c_contiguous
             place = self._blob(as_bytes(obj.T if in_columns else obj), None, False)
-            blob = _Reduced(unpickle_input_object, *place)
-            return unpickle_array, (blob, obj.dtype, obj.shape, "F" if in_columns else "C")
+            blob = _Reduced(self._input, *place)
+            return self._array, (blob, obj.dtype, obj.shape, "F" if in_columns else "C")
         return super().reducer_override(obj)
 
     def _blob(self, data: Any, content_type: str | None, load: bool) -> tuple[Any, ...]:
@@ -337,8 +345,12 @@ class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore
         """Make `obj` an input; return the arguments of unpickle_input_object."""
         label = f"{self._name}{{{self._count}}}"
         self._count += 1
-        self._call.inputs.append((label, obj))
-        return label, len(self._call.inputs) - 1, load, content_type
+        call = self._call
+        if call.labels is None:
+            call.labels = [None]
+        call.inputs.append(obj)
+        call.labels.append(label)
+        return label, len(call.inputs) - 1, load, content_type
 
 
 class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
@@ -368,6 +380,16 @@ def _pickle_function(name: str, fn: Callable[..., Any]) -> memoryview:
     if seconds > PICKLE_ARG_TIME_LIMIT:
         _warn_of_time(name, seconds)
     return data
+
+
+def _described(
+    outputs: list[OutputBase],
+) -> tuple[list[tuple[str | None, str | None, bool]], list[str | None]]:
+    """Return outputs as Task takes them from here, and what each is encoded into."""
+    return (
+        [(item.label, item.object_content_type, item.is_directory) for item in outputs],
+        [item.encode for item in outputs],
+    )
 
 
 def _text(data: bytes | memoryview) -> str:

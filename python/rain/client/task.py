@@ -165,6 +165,22 @@ class Task(_core.TaskBase, Future):
         """
         return task_result(self, timeout)
 
+    def logs(self) -> str:
+        """Return what the task printed: to standard output, then to standard error.
+
+        That is what its executor's process wrote while the function ran: with several threads in
+        one executor also what others wrote meanwhile. Only the last MiB of each; "" before the
+        task's end, and for tasks whose executor died (its last lines are in the exception).
+
+        Raises
+        ------
+        UsageError
+            The session is closed.
+        """
+        from rain.client.logs import read_logs
+
+        return read_logs(self)
+
     def cancel(self) -> None:
         """Cancel the task if it hasn't ended; what depends on it ends, too."""
         _core.cancel((self,))

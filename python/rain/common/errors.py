@@ -76,6 +76,9 @@ class TaskException(SessionException):
         For an executor that died: signal or exit code, run time, memory, last lines of stderr.
     created_at : str
         Where the task was created, formatted like a traceback.
+    original : Exception or None
+        What a task in Python raised, where it could be brought here. The exception is an instance
+        of its class, too, and its cause is the remote traceback.
     """
 
     task: Task | None = None
@@ -85,6 +88,7 @@ class TaskException(SessionException):
     debug: str = ""
     report: str = ""
     created_at: str = ""
+    original: Exception | None = None
 
 
 class ExecutorFailed(TaskException):

@@ -50,6 +50,7 @@ class Context(context.Context):
                     for item in self._inputs
                     if item.object_id is not None
                 ],
+                outputs=[ID(*pair) for pair in self._output_ids()],
                 resources={"cpus": self.cpus},
                 name=self.name,
                 user=self._get_attributes(),

@@ -20,3 +20,27 @@ def describe(error: BaseException) -> str:
             f"{type(error).__module__}.{type(error).__qualname__} "
             f"(its traceback could not be formatted: {type(second).__name__})"
         )
+
+
+_MAX_BYTES = 1 << 20
+
+
+def pickled(error: BaseException) -> bytes:
+    """Return `error` for the client, or b"" when it can't or shouldn't travel."""
+    if not isinstance(error, Exception):
+        return b""
+    try:
+        import pickle
+
+        try:
+            if type(error).__module__ != "builtins":
+                import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+                data = bytes(cloudpickle.dumps(error, protocol=5))
+            else:
+                data = pickle.dumps(error, protocol=5)
+        except ImportError:
+            data = pickle.dumps(error, protocol=5)
+    except BaseException:  # the user's classes may do anything
+        return b""
+    return data if len(data) <= _MAX_BYTES else b""

@@ -520,6 +520,8 @@ TEST(Cbor2, carries_results) {
   sent.duration_ns = 1ull << 40;
   sent.copied_bytes = 64;
   sent.held = {0, 3};
+  sent.printed = {5, 9, 0, 0};
+  sent.exception = std::string("\x80\x05\0", 3);
   sent.outputs.resize(2);
   sent.outputs[0].location = BlobRef{{1}, 64, 0};
   sent.outputs[1].info.content_type = "text";
@@ -534,6 +536,10 @@ TEST(Cbor2, carries_results) {
   EXPECT_EQ(back.duration_ns, 1ull << 40);
   EXPECT_EQ(back.copied_bytes, 64u);
   EXPECT_EQ(back.held, sent.held);
+  EXPECT_EQ(back.printed.out_begin, 5u);
+  EXPECT_EQ(back.printed.out_end, 9u);
+  EXPECT_EQ(back.printed.err_end, 0u);
+  EXPECT_EQ(back.exception, sent.exception);
   ASSERT_EQ(back.outputs.size(), 2u);
   EXPECT_EQ(std::get<BlobRef>(back.outputs[0].location), (BlobRef{{1}, 64, 0}));
   EXPECT_EQ(back.outputs[1].info.content_type, "text");

@@ -47,6 +47,7 @@ struct CallState {
 
   bool failed = false;
   std::string error;
+  std::string exception;  // what failed, pickled; empty: no exception of Python
   wire::TaskInfo info;
   std::optional<Value> config;  // once decoded
 
@@ -60,6 +61,7 @@ struct CallState {
     n_inputs = inputs;
     failed = false;
     error.clear();
+    exception.clear();
     info = wire::TaskInfo();
     config.reset();
     cancel_seen.store(false, std::memory_order_relaxed);

@@ -85,6 +85,7 @@ void Loop::register_self() {
 
 void Loop::work(Worker& worker) {
   CallState& state = Access::state(*worker.context);
+  worker.log.begin();
   state.outputs = protocol_ == wire::Protocol::cbor2 ? this : nullptr;
   try {
     PendingCall pending;

@@ -21,6 +21,7 @@
 #include "executor/call.h"
 #include "executor/content.h"
 #include "executor/environment.h"
+#include "executor/log_positions.h"
 #include "executor/room.h"
 #include "tasklib/executor.h"
 #include "wire/connection.h"
@@ -66,6 +67,7 @@ class Loop final : private OutputSource {
     DataInstanceVec outputs;
     std::vector<std::shared_ptr<Content>> contents;  // of the inputs of the call
     wire::Result result;
+    LogPositions log;
     std::uint32_t running = 0;  // sequence of its call; guarded by mutex_
   };
 

@@ -53,6 +53,8 @@ void Loop::run_call(Worker& worker, PendingCall& pending) {
   result.copied_bytes = 0;
   result.outputs.clear();
   result.held.clear();
+  result.printed = wire::Printed();
+  result.exception.clear();
   worker.contents.clear();
   for (const DataInstancePtr& input : pending.inputs)
     worker.contents.push_back(Access::content(*input));
@@ -99,6 +101,7 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
       }
     }
   }
+  if (workers_.size() > 1) worker.log.begin();
   try {
     method.function(*worker.context, pending.inputs, worker.outputs);
   } catch (...) {
@@ -107,6 +110,7 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
   }
   const std::int64_t duration_ns = (Clock::now() - start).count();
   worker.result.duration_ns = static_cast<std::uint64_t>(duration_ns);
+  worker.result.printed = worker.log.end();
   const std::int64_t decayed =
       recent_max_ns > std::int64_t{1} << 50 ? 0 : recent_max_ns - recent_max_ns / 16;
   method.recent_max_ns.store(std::max(duration_ns, decayed), std::memory_order_relaxed);
@@ -197,6 +201,8 @@ void Loop::send_result(Worker& worker, PendingCall& pending) {
     worker.outputs.clear();
     cut(state.error);
     state.info.error = std::move(state.error);
+    if (state.exception.size() <= wire::kMaxExceptionBytes)
+      result.exception = std::move(state.exception);
   }
   cut(state.info.debug);
   result.info = std::move(state.info);

@@ -22,9 +22,10 @@ constexpr std::string_view kObjectInFields[] = {"id",  "as",   "label", "type",
                                                 "dir", "user", "info",  "at"};
 constexpr Shape kObjectIn{"object", kObjectInFields, 8, 0b1};
 
-constexpr std::string_view kResultFields[] = {"seq",  "task", "failed", "cancelled", "out",
-                                              "info", "ns",   "copied", "held"};
-constexpr Shape kResult{"result", kResultFields, 9, 0b11};
+constexpr std::string_view kResultFields[] = {"seq",  "task",    "failed",   "cancelled",
+                                              "out",  "info",    "ns",       "copied",
+                                              "held", "printed", "exception"};
+constexpr Shape kResult{"result", kResultFields, 11, 0b11};
 
 constexpr std::string_view kObjectOutFields[] = {"at", "info"};
 constexpr Shape kObjectOut{"output", kObjectOutFields, 2, 0};
@@ -74,6 +75,19 @@ BlobRef read_blob_ref(Reader& reader) {
     if (i == 2) ref.size_bytes = reader.read_uint();
   });
   return ref;
+}
+
+Printed read_printed(Reader& reader) {
+  Printed printed;
+  const std::size_t start = reader.offset_bytes();
+  read_tuple(reader, 4, "ranges of what was printed", [&](std::uint64_t i) {
+    std::uint64_t* const parts[] = {&printed.out_begin, &printed.out_end, &printed.err_begin,
+                                    &printed.err_end};
+    *parts[i] = reader.read_uint();
+  });
+  if (printed.out_end < printed.out_begin || printed.err_end < printed.err_begin)
+    reader.fail_at(start, "a range that ends before it begins");
+  return printed;
 }
 
 std::vector<Extent> read_extents(Reader& reader) {
@@ -255,6 +269,15 @@ Result read_result(Reader& reader) {
       case 8:
         read_list(reader, message.held, [&] { return read_uint32(reader); });
         break;
+      case 9:
+        message.printed = read_printed(reader);
+        break;
+      case 10: {
+        const base::ByteView bytes = reader.read_bytes(message.exception);
+        if (bytes.size > kMaxExceptionBytes) reader.fail("an exception of more than 1 MiB");
+        message.exception = std::string(reinterpret_cast<const char*>(bytes.data), bytes.size);
+        break;
+      }
     }
   }
   return message;
@@ -518,7 +541,8 @@ void write_cbor2(Writer& writer, const Result& message) {
   const bool has_info = !is_empty(message.info);
   write_name(writer, "result");
   writer.map(2 + !message.success + message.cancelled + !message.outputs.empty() + has_info +
-             (message.duration_ns != 0) + (message.copied_bytes != 0) + !message.held.empty());
+             (message.duration_ns != 0) + (message.copied_bytes != 0) + !message.held.empty() +
+             !message.printed.empty() + !message.exception.empty());
   write_uint(writer, "seq", message.sequence);
   writer.key("task");
   write_id(writer, message.task);
@@ -539,6 +563,17 @@ void write_cbor2(Writer& writer, const Result& message) {
     writer.key("held");
     writer.array(message.held.size());
     for (const std::uint32_t index : message.held) writer.uinteger(index);
+  }
+  if (const Printed& printed = message.printed; !printed.empty()) {
+    writer.key("printed");
+    writer.array(4);
+    for (const std::uint64_t position :
+         {printed.out_begin, printed.out_end, printed.err_begin, printed.err_end})
+      writer.uinteger(position);
+  }
+  if (!message.exception.empty()) {
+    writer.key("exception");
+    writer.bytes(base::ByteView(std::string_view(message.exception)));
   }
 }
 

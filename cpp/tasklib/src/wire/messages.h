@@ -122,6 +122,13 @@ struct Register {
   std::vector<std::string> tasks;     ///< names of its tasks, without the executor's; may be empty
 };
 
+/// What a process wrote to its standard output and error, as ranges of bytes in their files.
+struct Printed {
+  std::uint64_t out_begin = 0, out_end = 0, err_begin = 0, err_end = 0;
+
+  bool empty() const { return out_begin == out_end && err_begin == err_end; }
+};
+
 struct Result {
   base::TaskId task;
   bool success = false;
@@ -134,7 +141,11 @@ struct Result {
   std::uint64_t duration_ns = 0;    ///< of the handler alone
   std::uint64_t copied_bytes = 0;   ///< blob bytes that the executor copied for this task
   std::vector<std::uint32_t> held;  ///< indices of region inputs still viewed after the call
+  Printed printed;                  ///< while the handler ran
+  std::string exception;            ///< of a failed task in Python, pickled; empty: none
 };
+/// Longer pickled exceptions are not sent: the text of the error is.
+constexpr std::size_t kMaxExceptionBytes = 1u << 20;
 
 /// cbor-2. Blobs (inputs of earlier calls, named in `held`) that the process no longer views.
 struct Released {

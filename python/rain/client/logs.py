@@ -1,0 +1,39 @@
+"""What a task printed."""
+
+from __future__ import annotations
+
+from rain.common.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rain.client.task import Task
+
+_MAX_BYTES = 1 << 20  # of stdout, and of stderr
+
+
+def read_logs(task: Task) -> str:
+    """Return what `task` wrote to stdout, then what it wrote to stderr. See Task.logs."""
+    client = task.session.client
+    if client is None or client.closed:
+        raise UsageError(
+            f"the logs of {task!r} went with its session: read them before Session.close()"
+        )
+    printed = task._printed()
+    if printed is None:
+        return ""
+    out, out_begin, out_end, err, err_begin, err_end = printed
+    return _read(out, out_begin, out_end) + _read(err, err_begin, err_end)
+
+
+def _read(path: str, begin: int, end: int) -> str:
+    if begin == end:
+        return ""
+    left_out = max(end - begin - _MAX_BYTES, 0)
+    try:
+        with open(path, "rb") as file:
+            file.seek(begin + left_out)
+            data = file.read(end - begin - left_out)
+    except OSError as error:
+        raise UsageError(f"the log {path} is gone: {error.strerror}") from error
+    text = data.decode("utf-8", "replace")
+    return f"... ({left_out} bytes before this)\n{text}" if left_out else text
