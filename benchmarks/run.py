@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cases import BUILD, HERE
 
-GROUPS = ("tasks", "graph")
+GROUPS = ("tasks", "graph", "remote")
 
 
 def build_executors() -> None:
