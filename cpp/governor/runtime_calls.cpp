@@ -41,8 +41,6 @@ std::string text_of(const BlobRef& ref) {
          std::to_string(ref.offset_bytes) + " of region " + std::to_string(ref.region.value);
 }
 
-std::string data_type_name(DataType type) { return type == DataType::blob ? "blob" : "dir"; }
-
 FailurePtr make_failure(FailureKind kind, const TaskRecord& task, std::string message) {
   auto failure = std::make_shared<Failure>();
   failure->kind = kind;
@@ -254,7 +252,11 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
       std::uint64_t copied = result.copied_bytes;
       outputs.reserve(task.outputs.size());
       for (std::size_t i = 0; i < task.outputs.size(); ++i) {
-        outputs.push_back(take_output(session, task, *task.outputs[i], result.outputs[i], copied));
+        const auto& object = *task.outputs[i];
+        outputs.push_back(take_output(session, task, object, result.outputs[i], copied));
+        const bool is_directory = static_cast<const Data&>(*outputs.back()).is_directory();
+        const std::string mismatch = builtin::mismatch_text(object, is_directory);
+        if (!mismatch.empty()) throw OutputError(mismatch);
       }
       task.copied_bytes = copied;
     } catch (const OutputError& failed) {
@@ -309,6 +311,12 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
                                                         tasklib::wire::ObjectOut& output,
                                                         std::uint64_t& copied_bytes) {
   if (auto* memory = std::get_if<tasklib::wire::Memory>(&output.location)) {
+    const ObjectAnnex* annex = annex_of(object);
+    if (annex && annex->data_type == DataType::directory) {
+      throw OutputError("Output '" + annex->label +
+                        "' is a directory and came in memory (as a tar archive, or as a blob); "
+                        "return it as a path inside the executor's directory");
+    }
     if (memory->bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(memory->bytes);
     // An executor that knows no regions: into shared memory once, for all who read it later.
     auto blob = allocate(memory->bytes.size);
@@ -373,15 +381,8 @@ std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,
   if (::stat(canonical.c_str(), &status) != 0) {
     throw OutputError("Output file " + path + ": " + std::strerror(errno));
   }
-  const ObjectAnnex* annex = annex_of(object);
-  const DataType expected = annex ? annex->data_type : DataType::blob;
-  const DataType provided = S_ISDIR(status.st_mode) ? DataType::directory : DataType::blob;
-  if (expected != provided) {
-    throw OutputError("Output '" + (annex ? annex->label : "") +
-                      "' (content_type=" + (annex ? annex->content_type : "") + ") expects type " +
-                      data_type_name(expected) + ", but " + data_type_name(provided) +
-                      " is provided");
-  }
+  const std::string mismatch = builtin::mismatch_text(object, S_ISDIR(status.st_mode));
+  if (!mismatch.empty()) throw OutputError(mismatch);  // before it is moved
   char* directory = ::realpath(session.directory.c_str(), nullptr);
   const std::string own = directory ? directory : session.directory;
   ::free(directory);
@@ -393,7 +394,7 @@ std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,
   try {
     return take_path(canonical, data_directory_, releases_);
   } catch (const tasklib::base::Error& error) {
-    throw OutputError("Output '" + (annex ? annex->label : "") + "': " + error.what());
+    throw OutputError(error.what());
   }
 }
 

@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from rain import tasklib
@@ -100,6 +102,25 @@ def release(ctx: Context) -> bytes:
     everything = b"".join(kept)
     kept.clear()
     return everything
+
+
+@executor.task
+def list_directory(ctx: Context, data: DataInstance) -> str:
+    """Of a directory: "name=content" of its files, sorted, one a line."""
+    assert data.is_directory and data.path is not None
+    top = Path(data.path)
+    files = sorted(path for path in top.rglob("*") if path.is_file())
+    return "\n".join(f"{path.relative_to(top)}={path.read_text()}" for path in files)
+
+
+@executor.task
+def make_directory(ctx: Context) -> DataInstance:
+    """config: {name: content}; names may have one slash."""
+    top = Path(tempfile.mkdtemp(dir="."))
+    for name, content in ctx.config.items():
+        (top / name).parent.mkdir(exist_ok=True)
+        (top / name).write_text(content)
+    return ctx.stage_directory(top)
 
 
 # ---- What is known besides bytes ----------------------------------------------------------------

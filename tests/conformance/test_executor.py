@@ -102,6 +102,28 @@ def test_reads_an_input_from_a_path(shared: Start, kind: str, size: int, tmp_pat
     assert result.outputs[0].data == b"p" * size + b"-" + b"p" * size
 
 
+@both_languages
+@pytest.mark.parametrize("files", [{}, {"a": "1", "d/b": ""}])
+def test_reads_makes_and_passes_on_directories(
+    shared: Start, kind: str, files: dict[str, str], tmp_path: Path
+) -> None:
+    tester = shared(kind)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    listing = "\n".join(f"{name}={content}" for name, content in sorted(files.items()))
+    given = In(tmp_path, number=900, directory=True)
+    assert tester.call("list_directory", [given]).data.decode() == listing
+    passed = tester.call("echo", [given], [Out(directory=True)])
+    assert passed.outputs[0].at == (["other_object", [SESSION, 900]] if not tester.cbor2 else [SESSION, 900])
+    made = tester.call("make_directory", [], [Out(directory=True)], config=files)
+    assert made.success, made.error
+    at = made.outputs[0].at
+    path = Path(at if tester.cbor2 else at[1])
+    assert path.is_relative_to(tester.executor.directory)
+    assert tester.call("list_directory", [In(path, directory=True)]).data.decode() == listing
+
+
 @all_executors
 def test_takes_several_inputs_in_order_and_one_of_them_twice(shared: Start, kind: str) -> None:
     inputs = [In(b"a", number=500), In(b"b", number=501), In(b"a", number=500)]

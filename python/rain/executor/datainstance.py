@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-from rain import _core
 from rain.tasklib import datainstance
 
 TYPE_CHECKING = False
@@ -77,22 +74,6 @@ class DataInstance(datainstance.DataInstance):
         if cache:
             self._loaded = value
         return value
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Make a writable copy of the data at `path`."""
-        if self.is_directory:
-            assert self.path is not None
-            _core.copy_tree(self.path, os.fspath(path))
-            return
-        with open(path, "wb") as file:
-            file.write(self)
-
-    def link(self, path: str | os.PathLike[str]) -> None:
-        """Make the data appear at `path`, read-only: as a link if they are a file already."""
-        if self.path is not None:
-            os.symlink(self.path, path)
-        else:
-            self.write(path)
 
     def _flush_info(self) -> None:
         """Before it is sent: take over what the function set in `info`."""

@@ -138,7 +138,7 @@ class Context(TaskContext):
     def stage_file(
         self, path: str | os.PathLike[str], content_type: str | None = None
     ) -> DataInstance:
-        """Return an output made of a file (or directory) that the task wrote.
+        """Return an output made of a file that the task wrote.
 
         The file is taken away. It must lie in the directory in which the executor was started.
         """
@@ -146,3 +146,7 @@ class Context(TaskContext):
         if content_type is not None:
             instance._set_content_type(content_type)
         return instance
+
+    def stage_directory(self, path: str | os.PathLike[str]) -> DataInstance:
+        """Return an output made of a directory that the task made, as stage_file() of a file."""
+        return self.stage_file(path)

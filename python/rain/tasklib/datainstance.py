@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rain._core import TaskData
+import os
+
+from rain import _core
 from rain.tasklib.attributes import Attributes
 
 TYPE_CHECKING = False
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class DataInstance(TaskData):
+class DataInstance(_core.TaskData):
     """The data of one input, or of an output on its way out.
 
     Supports the buffer protocol, read-only: ``bytes(x)``, ``memoryview(x)``, ``np.frombuffer(x)``.
@@ -66,6 +68,22 @@ class DataInstance(TaskData):
         from rain.common.content_type import decode_value
 
         return decode_value(memoryview(self), self.content_type or None)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Make a writable copy of the data, a file or a directory, at `path`."""
+        if self.is_directory:
+            assert self.path is not None
+            _core.copy_tree(self.path, os.fspath(path))
+            return
+        with open(path, "wb") as file:
+            file.write(self)
+
+    def link(self, path: str | os.PathLike[str]) -> None:
+        """Make the data appear at `path`, read-only: as a link if they are a file already."""
+        if self.path is not None:
+            os.symlink(self.path, path)
+        else:
+            self.write(path)
 
     def __repr__(self) -> str:
         where = f"path={self.path!r}" if self.path is not None else f"size={self.size}"

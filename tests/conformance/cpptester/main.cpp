@@ -1,4 +1,6 @@
 // Executor "cpptester": what the conformance suite asks of an executor, in C++.
+#include <dirent.h>
+#include <sys/stat.h>
 #include <tasklib/executor.h>
 #include <unistd.h>
 
@@ -7,7 +9,10 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <memory>
+#include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -105,6 +110,54 @@ void release(Context&, DataInstanceVec&, DataInstanceVec& outputs) {
   for (auto& instance : kept()) all += instance->read_as_string();
   kept().clear();
   push_text(outputs, all);
+}
+
+// "name=content" of the files below, one a line.
+void list_files(const std::string& top, const std::string& below, std::set<std::string>& lines) {
+  DIR* stream = ::opendir((top + below).c_str());
+  if (stream == nullptr) throw std::runtime_error("no directory");
+  while (const dirent* entry = ::readdir(stream)) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    const std::string path = below + "/" + name;
+    struct stat status;
+    ::stat((top + path).c_str(), &status);
+    if (S_ISDIR(status.st_mode)) {
+      list_files(top, path, lines);
+    } else {
+      std::ifstream file(top + path);
+      std::ostringstream content;
+      content << file.rdbuf();
+      lines.insert(path.substr(1) + "=" + content.str());
+    }
+  }
+  ::closedir(stream);
+}
+
+void list_directory(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  if (!ctx.check_n_args(1)) return;
+  if (!inputs[0]->is_directory()) throw std::runtime_error("no directory");
+  std::set<std::string> lines;
+  list_files(inputs[0]->get_path(), "", lines);
+  std::string text;
+  for (const auto& line : lines) text += (text.empty() ? "" : "\n") + line;
+  push_text(outputs, text);
+}
+
+// config: {name: content}; names may have one slash.
+void make_directory(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+  static std::atomic<int> last{0};
+  char here[4096];
+  if (::getcwd(here, sizeof here) == nullptr) throw std::runtime_error("getcwd");
+  const std::string top = std::string(here) + "/made-" + std::to_string(++last);
+  ::mkdir(top.c_str(), 0700);
+  for (const auto& file : ctx.config().as_map()) {
+    const auto slash = file.first.find('/');
+    if (slash != std::string::npos)
+      ::mkdir((top + "/" + file.first.substr(0, slash)).c_str(), 0700);
+    std::ofstream(top + "/" + file.first) << file.second.as_string();
+  }
+  outputs.push_back(std::make_unique<tasklib::FileDataInstance>(top));
 }
 
 // ---- What is known besides bytes --------------------------------------------------------------
@@ -216,6 +269,8 @@ int main(int argc, char** argv) {
   executor.add_task("keep", keep);
   executor.add_task("release", release);
   executor.add_task("attributes", attributes);
+  executor.add_task("list_directory", list_directory);
+  executor.add_task("make_directory", make_directory);
   executor.add_task("debug", debug);
   executor.add_task("sleep", sleep_a_while);
   executor.add_task("spin", spin);
