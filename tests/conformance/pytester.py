@@ -107,7 +107,8 @@ def release(ctx: Context) -> bytes:
 @executor.task
 def list_directory(ctx: Context, data: DataInstance) -> str:
     """Of a directory: "name=content" of its files, sorted, one a line."""
-    assert data.is_directory and data.path is not None
+    assert data.is_directory
+    assert data.path is not None
     top = Path(data.path)
     files = sorted(path for path in top.rglob("*") if path.is_file())
     return "\n".join(f"{path.relative_to(top)}={path.read_text()}" for path in files)

@@ -115,7 +115,9 @@ def test_reads_makes_and_passes_on_directories(
     given = In(tmp_path, number=900, directory=True)
     assert tester.call("list_directory", [given]).data.decode() == listing
     passed = tester.call("echo", [given], [Out(directory=True)])
-    assert passed.outputs[0].at == (["other_object", [SESSION, 900]] if not tester.cbor2 else [SESSION, 900])
+    assert passed.outputs[0].at == (
+        ["other_object", [SESSION, 900]] if not tester.cbor2 else [SESSION, 900]
+    )
     made = tester.call("make_directory", [], [Out(directory=True)], config=files)
     assert made.success, made.error
     at = made.outputs[0].at
