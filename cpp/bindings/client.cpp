@@ -217,16 +217,20 @@ bool is_done(const py::object& item) {
 
 // ---- failures -----------------------------------------------------------------------------------
 
-/// (kind, id of the task that did not finish, origin's id, message, debug, report, exception), or
-/// None; the exception of a task in Python as pickled.
+/// (kind, id of the task that did not finish, origin's id, message, debug, report, pickled,
+/// [(kind, message, executor's id, pid, seconds) for each attempt]), or None.
 /// A session has no task of its own: the origin.
 py::object failure_tuple(const graph::FailurePtr& failure, const TaskRef& task = {}) {
   if (!failure) return py::none();
   const auto who = task ? task->id : failure->origin;
+  py::list attempts;
+  for (const auto& each : failure->attempts)
+    attempts.append(py::make_tuple(static_cast<int>(each.kind), each.message, each.executor.value,
+                                   each.pid, std::chrono::duration<double>(each.duration).count()));
   return py::make_tuple(static_cast<int>(failure->kind), py::make_tuple(who.session, who.id),
                         py::make_tuple(failure->origin.session, failure->origin.id),
                         failure->message, failure->debug, failure->report,
-                        py::bytes(failure->pickled));
+                        py::bytes(failure->pickled), attempts);
 }
 
 py::object failure_of(const py::object& item) {

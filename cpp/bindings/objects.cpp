@@ -534,7 +534,21 @@ void task_dealloc(PyObject* self) {
 }
 
 struct TaskArguments {
-  enum Index { inputs, outputs, config, session, task_type, cpus, name, user_spec, count };
+  enum Index {
+    inputs,
+    outputs,
+    config,
+    session,
+    task_type,
+    cpus,
+    name,
+    user_spec,
+    retries,
+    timeout,
+    memory,
+    resources,
+    count
+  };
   PyObject* values[count] = {};  // borrowed; None is null
 
   void set(Index index, PyObject* value) { values[index] = value == Py_None ? nullptr : value; }
@@ -713,9 +727,34 @@ std::uint32_t cpus_of(PyObject* value) {
   if (!value) return 1;
   const long count = PyLong_Check(value) ? PyLong_AsLong(value) : -1;
   if (PyErr_Occurred()) PyErr_Clear();
-  if (count < 1 || count > 1'000'000)
-    throw py::value_error("cpus must be a positive int, not " + std::string(py::repr(value)));
+  if (count < 0 || count > 1'000'000)
+    throw py::value_error("cpus must be an int, 0 or more, not " + std::string(py::repr(value)));
   return static_cast<std::uint32_t>(count);
+}
+
+/// Options that few tasks have; rain.client.limits says what they mean.
+void fill_extras(TaskRecord& task, const TaskArguments& arguments) {
+  constexpr auto kFirst = TaskArguments::retries, kLast = TaskArguments::resources;
+  bool any = false;
+  for (int i = kFirst; i <= kLast; ++i) any |= arguments.values[i] != nullptr;
+  if (!any) return;
+  const auto option = [&](TaskArguments::Index index) -> py::object {
+    return arguments[index] ? py::reinterpret_borrow<py::object>(arguments[index]) : py::none();
+  };
+  const py::tuple read =
+      py::module_::import("rain.client.limits")
+          .attr("read")(option(TaskArguments::retries), option(TaskArguments::timeout),
+                        option(TaskArguments::memory), option(TaskArguments::resources));
+  auto extras = std::make_unique<graph::TaskExtras>();
+  extras->retries = read[0].cast<std::uint32_t>();
+  extras->timeout = graph::Duration(read[1].cast<std::int64_t>());
+  extras->memory_bytes = read[2].cast<std::uint64_t>();
+  for (const py::handle pair : read[3])
+    extras->resources.push_back(
+        {pair[py::int_(0)].cast<std::string>(), pair[py::int_(1)].cast<std::uint64_t>()});
+  if (extras->retries > 0 || extras->timeout.count() > 0 || extras->memory_bytes > 0 ||
+      !extras->resources.empty())
+    task.extras = std::move(extras);
 }
 
 void fill_annex(TaskRecord& task, const TaskArguments& arguments) {
@@ -805,6 +844,7 @@ PyObject* task_init(PyObject* self, PyObject* const* args, Py_ssize_t count, PyO
     task->type = method.type;
     task->method = method.method;
     task->cpus = cpus_of(arguments[TaskArguments::cpus]);
+    fill_extras(*task, arguments);
     fill_annex(*task, arguments);
 
     PyObject* inputs = arguments[TaskArguments::inputs];
@@ -872,6 +912,30 @@ PyObject* task_name(PyObject* self, void*) {
 PyObject* task_cpus(PyObject* self, void*) {
   return with_task(
       self, [](TaskHandle* handle) { return PyLong_FromUnsignedLong(handle->record->cpus); });
+}
+
+/// _limits: (retries, timeout in seconds or None, memory in bytes or None, {resource: amount}).
+PyObject* task_limits(PyObject* self, void*) {
+  return with_task(self, [](TaskHandle* handle) {
+    py::object timeout = py::none(), memory = py::none();
+    py::dict resources;
+    std::uint32_t retries = 0;
+    if (const auto* extras = handle->record->extras.get()) {
+      retries = extras->retries;
+      if (extras->timeout.count() > 0)
+        timeout = py::float_(std::chrono::duration<double>(extras->timeout).count());
+      if (extras->memory_bytes > 0) memory = py::int_(extras->memory_bytes);
+      for (const auto& each : extras->resources) {
+        const auto whole = each.amount / graph::kResourceUnit;
+        resources[py::str(each.name)] =
+            each.amount % graph::kResourceUnit == 0
+                ? py::object(py::int_(whole))
+                : py::object(py::float_(static_cast<double>(each.amount) /
+                                        static_cast<double>(graph::kResourceUnit)));
+      }
+    }
+    return py::make_tuple(retries, timeout, memory, resources).release().ptr();
+  });
 }
 
 /// _outputs: tuple of the output DataObjects, which the task holds from now on.
@@ -1060,6 +1124,7 @@ PyGetSetDef task_getset[] = {
     {"task_type", task_type_text, nullptr, "\"executor/task\".", nullptr},
     {"name", task_name, nullptr, "The task's name, or None.", nullptr},
     {"cpus", task_cpus, nullptr, "How many CPUs the task occupies.", nullptr},
+    {"_limits", task_limits, nullptr, nullptr, nullptr},
     {"_outputs", task_outputs, nullptr, nullptr, nullptr},
     {"output", task_output, nullptr, "The only output; RainException if there are others or none.",
      nullptr},
@@ -1191,7 +1256,8 @@ void bind_objects(py::module_& module) {
        session_dealloc, session_traverse, session_clear, no_methods, session_getset});
 
   constexpr const char* kNames[] = {"inputs",    "outputs", "config", "session",
-                                    "task_type", "cpus",    "name",   "user_spec"};
+                                    "task_type", "cpus",    "name",   "user_spec",
+                                    "retries",   "timeout", "memory", "resources"};
   for (int i = 0; i < TaskArguments::count; ++i)
     argument_names[i] = PyUnicode_InternFromString(kNames[i]);
   name_task_type = PyUnicode_InternFromString("TASK_TYPE");

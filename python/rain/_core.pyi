@@ -1,6 +1,6 @@
 """The compiled part of rain. Names with one underscore belong to the modules of the package."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rain.client.client import Client
@@ -16,8 +16,10 @@ _Described: TypeAlias = list[DataObject | tuple[str | None, str | None, bool]]
 ObjectResultTuple: TypeAlias = tuple[int | None, str, str, str, dict[str, Any]]
 # error, debug, governor, start time, duration in seconds, user attributes
 TaskResultTuple: TypeAlias = tuple[str, str, str, str, float, dict[str, Any]]
-# kind, task, origin, message, debug, death report, exception as pickled
-FailureTuple: TypeAlias = tuple[int, _IdPair, _IdPair, str, str, str, bytes]
+# kind, message, executor, pid, seconds
+AttemptTuple: TypeAlias = tuple[int, str, int, int, float]
+# kind, task, origin, message, debug, death report, pickled exception, attempts
+FailureTuple: TypeAlias = tuple[int, _IdPair, _IdPair, str, str, str, bytes, list[AttemptTuple]]
 # task type; file, line and function of where it was created, innermost first
 CreationTuple: TypeAlias = tuple[str, list[tuple[str, int, str]]]
 # id, task type, executor type, name, state, executor, pid, start, run time, bytes in, out, copied
@@ -53,6 +55,10 @@ class TaskBase:
         cpus: int | None = ...,
         name: str | None = ...,
         user_spec: dict[str, Any] | None = ...,
+        retries: int | None = ...,
+        timeout: float | str | None = ...,
+        memory: int | str | None = ...,
+        resources: Mapping[str, float] | None = ...,
     ) -> None: ...
     @property
     def session(self) -> Session: ...
@@ -62,6 +68,8 @@ class TaskBase:
     def name(self) -> str | None: ...
     @property
     def cpus(self) -> int: ...
+    @property
+    def _limits(self) -> tuple[int, float | None, int | None, dict[str, float]]: ...
     @property
     def output(self) -> DataObject: ...
     @property

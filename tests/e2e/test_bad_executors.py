@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rain.client import Client, ExecutorFailed, Session, TaskException, TaskState
+from rain.client import Client, ExecutorDied, Session, TaskException, TaskState
 from tasks import call, contains, works
 from world import wait_until
 
@@ -115,7 +115,7 @@ def test_executor_that_starts_wrongly_fails_its_task_and_nothing_else(
 ) -> None:
     seconds = 0.3 if trick.startswith("never_") else 60
     failure = failure_of(start(trick, start_seconds=seconds))
-    assert isinstance(failure, ExecutorFailed)
+    assert isinstance(failure, ExecutorDied)
     contains(failure, "scripted", *AT_START[trick])
     contains(failure.report, "stderr")
 
@@ -125,7 +125,7 @@ def test_nonsense_from_an_executor_costs_that_executor_and_its_task(
     trick: str, start: Callable[..., Session]
 ) -> None:
     failure = failure_of(start(trick))
-    assert isinstance(failure, ExecutorFailed)
+    assert isinstance(failure, ExecutorDied)
     contains(
         failure, "Executor error: ", "(executor 'scripted' (process ", "scripted/echo",
         *IN_A_TASK[trick],
@@ -138,7 +138,7 @@ def test_output_that_cannot_be_taken_fails_its_task_alone(
     trick: str, start: Callable[..., Session]
 ) -> None:
     failure = failure_of(start(trick))
-    assert not isinstance(failure, ExecutorFailed)
+    assert not isinstance(failure, ExecutorDied)
     contains(failure.message, *OUTPUTS[trick])
 
 
@@ -162,7 +162,7 @@ def test_executor_that_dies_at_every_start_fails_each_task_once(
         tasks = [call("scripted/echo", b"in") for _ in range(3)]
     session.submit()
     for task in tasks:
-        with pytest.raises(ExecutorFailed, match="before it registered"):
+        with pytest.raises(ExecutorDied, match="before it registered"):
             task.wait()
     works("cpptester", session)
 

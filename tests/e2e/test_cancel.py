@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable
 
 import pytest
-from rain.client import Client, Session, Task, TaskAborted, TaskCancelled, TaskException, TaskState
+from rain.client import (
+    Client,
+    DependencyFailed,
+    Session,
+    Task,
+    TaskCancelled,
+    TaskException,
+    TaskState,
+)
 from tasks import call, contains, works
 from world import exists, pauses, read, wait_until
 
@@ -50,7 +58,7 @@ def test_cancelled_task_is_gone_and_siblings_are_untouched(
     with pytest.raises(TaskCancelled) as caught:
         task.wait()
     contains(caught.value, "was cancelled", "Task created at:")
-    with pytest.raises(TaskAborted) as aborted:
+    with pytest.raises(DependencyFailed) as aborted:
         dependant.wait()
     contains(aborted.value, "was aborted", f"task {task.id}, which it depends on, was cancelled")
     seconds = wait_until(lambda: not exists(pid), "the end of the process")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rain.client import (
     Client,
-    ExecutorFailed,
+    DependencyFailed,
+    ExecutorDied,
     Session,
-    TaskAborted,
     TaskException,
     TaskState,
 )
@@ -93,7 +93,7 @@ def test_failed_task_says_why_and_its_process_goes_on(
     session.submit()
     with pytest.raises(TaskException) as caught:
         bad.wait()
-    assert not isinstance(caught.value, ExecutorFailed)
+    assert not isinstance(caught.value, ExecutorDied)
     contains(caught.value.message, *parts, "Task failed in executor")
     contains(caught.value, f"{tester}/{method}", "Task created at:", __file__, "bad = call(")
     assert call(f"{tester}/pid").output.fetch().get_bytes() == before
@@ -108,7 +108,7 @@ def test_dead_executor_fails_its_task_with_signal_or_code_and_report(
     bad = call(f"{tester}/{method}", **config)
     bad.output.keep()
     session.submit()
-    with pytest.raises(ExecutorFailed) as caught:
+    with pytest.raises(ExecutorDied) as caught:
         bad.wait()
     contains(
         caught.value.message,
@@ -124,7 +124,7 @@ def test_dead_executor_fails_its_task_with_signal_or_code_and_report(
 def test_last_lines_of_stderr_are_in_the_report(session: Session) -> None:
     text = "\\n".join(f"line {number}" for number in range(40))
     noise = f"print('{text}', file=sys.stderr), __import__('os')._exit(1)"
-    with pytest.raises(ExecutorFailed) as caught:
+    with pytest.raises(ExecutorDied) as caught:
         call("pytester/return_of", expression=noise).output.fetch()
     contains(caught.value.report, "last lines of stderr:\nline 20\n", "line 39")
     assert "line 19\n" not in caught.value.report
@@ -136,7 +136,7 @@ def test_killed_executor_is_reported_with_the_likely_causes(session: Session, te
     session.submit()
     wait_until(lambda: pauses(pid), f"{victim} begins")
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(ExecutorFailed) as caught:
+    with pytest.raises(ExecutorDied) as caught:
         victim.wait()
     contains(caught.value.message, f"(process {pid}): killed by SIGKILL (killed) while running")
     contains(caught.value.report, "a user, or the kernel for want of memory", "memory limit")
@@ -160,7 +160,7 @@ def test_with_on_error_fail_a_dead_executor_cancels_the_rest_and_names_itself(
         beside = call("cpptester/sleep", seconds=1e6)
         session.submit()
         for wait in (bad.wait, after.wait, beside.wait, session.wait_all, session.submit):
-            with pytest.raises(ExecutorFailed, match="SIGABRT") as caught:
+            with pytest.raises(ExecutorDied, match="SIGABRT") as caught:
                 wait()
             assert caught.value.task is bad
         assert [task.state for task in (bad, after, beside)] == [
@@ -179,7 +179,7 @@ def test_with_on_error_continue_dependants_name_the_ancestor(session: Session, t
     assert [task.state for task in (bad, last, beside)] == [
         TaskState.failed, TaskState.aborted, TaskState.finished,
     ]  # fmt: skip
-    with pytest.raises(TaskAborted) as caught:
+    with pytest.raises(DependencyFailed) as caught:
         last.wait()
     assert (caught.value.task, caught.value.origin_id) == (last, bad.id)
     contains(caught.value, f"not run: task {bad.id}, which it depends on, failed", "on purpose")

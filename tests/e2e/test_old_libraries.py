@@ -30,7 +30,7 @@ from old_kinds import (
 )
 from rain.client import (
     Client,
-    ExecutorFailed,
+    ExecutorDied,
     RainWarning,
     Session,
     Task,
@@ -166,7 +166,7 @@ def test_large_input_is_a_file_that_can_only_be_read(python: OldPython) -> None:
 def test_large_input_is_a_file_for_rust(rust: Old) -> None:
     path = fetch(rust.call("path", data_of(AS_PATH))).decode()
     assert os.path.isabs(path)
-    with pytest.raises(ExecutorFailed, match="exit code: 101"):
+    with pytest.raises(ExecutorDied, match="exit code: 101"):
         fetch(rust.call("path", data_of(IN_MEMORY)))
 
 
@@ -218,7 +218,7 @@ def test_failure_has_the_tasks_text_and_the_process_goes_on(old: Old) -> None:
         session.submit()
         with pytest.raises(TaskException) as caught:
             bad.wait()
-        assert not isinstance(caught.value, ExecutorFailed)
+        assert not isinstance(caught.value, ExecutorDied)
         contains(caught.value.message, FAILURES[old.kind], "Task failed in executor")
         assert pid(old) == before
 
@@ -253,7 +253,7 @@ def test_crash_is_reported_with_stderr_and_the_next_task_gets_a_new_process(old:
             before = pid(old)
             bad = old.call("crash", outputs=0)
             session.submit()
-            with pytest.raises(ExecutorFailed) as caught:
+            with pytest.raises(ExecutorDied) as caught:
                 bad.wait()
             contains(caught.value.message, f"'{old.name}' (process {before})", how)
             contains(caught.value.report, last_words)

@@ -24,7 +24,7 @@ WORK = """
                 bad = call(tester + "/abort")
                 try:
                     bad.output.fetch()
-                except ExecutorFailed as error:
+                except ExecutorDied as error:
                     assert "SIGABRT" in str(error), error
         works("cpptester", client.new_session())
 """
@@ -216,7 +216,7 @@ def test_file_system_that_fills_up_fails_the_tasks_that_need_it(
     """
     with program(text, commands, tmp_path, wrap=["unshare", "--mount"]) as process:
         said, rest = outcome(process).splitlines()
-    contains(said, "ExecutorFailed", "No space left on device", "pytester")
+    contains(said, "ExecutorDied", "No space left on device", "pytester")
     assert rest == "[]"
 
 

@@ -20,7 +20,8 @@ from rain.client import (
     Client,
     DataObject,
     DataObjectState,
-    ExecutorFailed,
+    DependencyFailed,
+    ExecutorDied,
     InvalidGraph,
     Output,
     RainException,
@@ -29,7 +30,6 @@ from rain.client import (
     SessionException,
     StoreFull,
     Task,
-    TaskAborted,
     TaskCancelled,
     TaskException,
     TaskState,
@@ -457,7 +457,7 @@ def test_continue_aborts_only_what_depends(client: Client) -> None:
         with pytest.raises(TaskException, match="thrown on purpose"):
             session.wait([good, bad])
         for use in (dependent.wait, dependent.output.fetch):
-            with pytest.raises(TaskAborted, match="was aborted") as caught:
+            with pytest.raises(DependencyFailed, match="was aborted") as caught:
                 use()
             assert caught.value.task is dependent
             assert caught.value.origin_id == bad.id
@@ -474,7 +474,7 @@ def test_death_of_an_executor_is_reported(
 ) -> None:
     with client.new_session():
         task = call(method, executor=executor, config={"code": 3})
-        with pytest.raises(ExecutorFailed) as caught:
+        with pytest.raises(ExecutorDied) as caught:
             task.output.fetch()
         assert what in str(caught.value)
         assert executor in str(caught.value)
@@ -537,9 +537,9 @@ def test_executor_that_never_registers_is_reported(make_client: MakeClient, tmp_
     client = make_client(
         executors={"quits": str(program), "silent": {"command": silent, "start_seconds": 0.2}}
     )
-    with client.new_session(), pytest.raises(ExecutorFailed, match="why it ended"):
+    with client.new_session(), pytest.raises(ExecutorDied, match="why it ended"):
         call("x", executor="quits").output.fetch()
-    with client.new_session(), pytest.raises(ExecutorFailed, match="within 200 ms of its start"):
+    with client.new_session(), pytest.raises(ExecutorDied, match="within 200 ms of its start"):
         call("x", executor="silent").output.fetch()
 
 

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from rain.client.session import Session
     from rain.client.task import Task
 
-_TASK, _EXECUTOR, _STORE_FULL, _CANCELLED, _SESSION, _ANCESTOR, _LAUNCHER = range(7)
-_CLASSES = {
+_TASK, _EXECUTOR, _STORE_FULL, _CANCELLED, _SESSION, _ANCESTOR, _LAUNCHER, _TIMEOUT, _OOM = range(9)
+_CLASSES: dict[int, type[errors.TaskException]] = {
     _TASK: errors.TaskException,
-    _EXECUTOR: errors.ExecutorFailed,
+    _EXECUTOR: errors.ExecutorDied,
     _STORE_FULL: errors.TaskStoreFull,
     _CANCELLED: errors.TaskCancelled,
-    _ANCESTOR: errors.TaskAborted,
+    _ANCESTOR: errors.DependencyFailed,
+    _TIMEOUT: errors.TaskTimeout,
+    _OOM: errors.TaskOOM,
 }
 _ENDS = {_CANCELLED: "was cancelled", _ANCESTOR: "was aborted"}
 
@@ -42,7 +44,7 @@ def exception_of_session(session: Session) -> errors.RainException:
 
 
 def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainException:
-    kind, who, origin, message, debug, report, pickled = failure[:7]
+    kind, who, origin, message, debug, report, pickled, attempts = failure
     if kind not in _CLASSES or who[0] == -1:
         text = "\n".join(part for part in (message, report) if part)
         return (errors.LauncherLost if kind == _LAUNCHER else errors.SessionException)(text)
@@ -54,6 +56,11 @@ def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainExce
     if task is None:
         name = f"<Task {task_id} {creation[0]}>" if creation is not None else f"<Task {task_id}>"
     lines = [f"Task {name} {_ENDS.get(kind, 'failed')}", f"Message: {message}"]
+    tried = [_attempt(each) for each in attempts]
+    if len(tried) > 1:
+        whose = "" if origin == who else f" of {ID(*origin)}"
+        lines.append(f"Attempts{whose}: {len(tried)}")
+        lines += [f"  {number}. {each!r}" for number, each in enumerate(tried, 1)]
     created_at = _format(creation[1]) if creation is not None else ""
     if created_at:
         lines.append(f"Task created at:\n{created_at}")
@@ -77,7 +84,15 @@ def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainExce
     error.debug = debug
     error.report = report
     error.created_at = created_at
+    error.attempts = tried
     return error
+
+
+def _attempt(raw: _core.AttemptTuple) -> errors.Attempt:
+    kind, message, executor, pid, seconds = raw
+    return errors.Attempt(
+        _CLASSES.get(kind, errors.TaskException), message, executor or None, pid or None, seconds
+    )
 
 
 def _format(frames: list[tuple[str, int, str]]) -> str:

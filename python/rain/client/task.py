@@ -38,11 +38,23 @@ class Task(_core.TaskBase, Future):
     task_type : str, optional
         "executor/task"; default: the class' TASK_TYPE.
     cpus : int
-        CPUs that the task occupies while it runs.
+        CPUs that the task occupies while it runs. 0: none, for one that mostly waits.
     name : str, optional
         For people; "/" makes groups.
     user_spec : dict, optional
         User attributes.
+    retries : int
+        How often the task is tried again after it failed, ran too long, used too much memory, or
+        its executor died. A cancelled task is not.
+    timeout : float or str, optional
+        Seconds, or "30s", "2h", that a call may run on its executor; then TaskTimeout.
+    memory : int or str, optional
+        Bytes, or "2 GiB", that the task's process may use (its own, not shared blobs): tasks run
+        together only as far as the sum fits the client's `task_memory`, and one that uses more
+        than its limit ends with TaskOOM.
+    resources : dict, optional
+        Name -> amount of what Client(resources=...) has, for instance ``{"gpu": 1}``. The task
+        finds which ones it was given in ``ctx.resources``.
 
     Making a task doesn't run it: see Session.submit and DataObject.fetch.
     """
@@ -101,7 +113,7 @@ class Task(_core.TaskBase, Future):
                     for pair, label in zip(inputs, labels, strict=True)
                 ],
                 outputs=[ID(*pair) for pair in outputs],
-                resources={"cpus": self.cpus},
+                resources=self._spec_resources(),
                 name=self.name,
                 user=user,
             )
@@ -109,6 +121,30 @@ class Task(_core.TaskBase, Future):
                 self._note_edited()
         spec: TaskSpec = cache["spec"]
         return spec
+
+    def _spec_resources(self) -> dict[str, Any]:
+        memory = {} if self.memory is None else {"memory": self.memory}
+        return {"cpus": self.cpus, **memory, **self.resources}
+
+    @property
+    def retries(self) -> int:
+        """How often the task may be tried again."""
+        return self._limits[0]
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a call may run, or None."""
+        return self._limits[1]
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the task's process may use, or None."""
+        return self._limits[2]
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """Amounts of named resources that the task occupies while it runs."""
+        return self._limits[3]
 
     def _flush_spec(self) -> None:
         spec = self.spec

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rain.client.task import Task
     from rain.common.ids import ID
 
@@ -58,6 +60,51 @@ class LauncherLost(SessionException):
     """The process that starts executors is gone; a new Client works."""
 
 
+class Attempt:
+    """One call of a task that did not end well.
+
+    Attributes
+    ----------
+    kind : type
+        The exception's class if this had been the only attempt.
+    message : str
+    executor : int or None
+        Number of the executor process, None if the task reached none.
+    pid : int or None
+        Its process id.
+    seconds : float
+        How long the call ran, as far as known.
+    """
+
+    __slots__ = ("executor", "kind", "message", "pid", "seconds")
+
+    def __init__(
+        self,
+        kind: type[TaskException],
+        message: str,
+        executor: int | None,
+        pid: int | None,
+        seconds: float,
+    ) -> None:
+        self.kind = kind
+        self.message = message
+        self.executor = executor
+        self.pid = pid
+        self.seconds = seconds
+
+    def __repr__(self) -> str:
+        where = "" if self.executor is None else f", executor {self.executor}"
+        process = "" if self.pid is None else f" (process {self.pid})"
+        return f"<Attempt {self.kind.__name__}{where}{process}, {self.seconds:.3g} s: {self._gist}>"
+
+    @property
+    def _gist(self) -> str:
+        """The first line; of a Python traceback the one that names the error."""
+        lines = self.message.strip().split("\n")
+        named = [line for line in lines if not line.startswith((" ", "Traceback "))]
+        return (named or lines)[0]
+
+
 class TaskException(SessionException):
     """A task failed.
 
@@ -79,6 +126,8 @@ class TaskException(SessionException):
     original : Exception or None
         What a task in Python raised, where it could be brought here. The exception is an instance
         of its class, too, and its cause is the remote traceback.
+    attempts : sequence of Attempt
+        The failed calls of the task that failed first, in order; more than one with retries.
     """
 
     task: Task | None = None
@@ -89,9 +138,10 @@ class TaskException(SessionException):
     report: str = ""
     created_at: str = ""
     original: Exception | None = None
+    attempts: Sequence[Attempt] = ()
 
 
-class ExecutorFailed(TaskException):
+class ExecutorDied(TaskException):
     """The executor died, never registered, or talked nonsense."""
 
 
@@ -99,9 +149,17 @@ class TaskStoreFull(TaskException, StoreFull):
     """There was no room for an output of the task."""
 
 
+class TaskTimeout(TaskException, TimeoutError):
+    """A call of the task ran longer than its `timeout`."""
+
+
+class TaskOOM(TaskException, MemoryError):
+    """The task's process used more than its `memory`, or the kernel had no memory left for it."""
+
+
 class TaskCancelled(TaskException):
     """The task was cancelled by the user."""
 
 
-class TaskAborted(TaskException):
+class DependencyFailed(TaskException):
     """A task that this one depends on did not finish: `origin_id`."""
