@@ -467,13 +467,19 @@ ExecutorSpec to_spec(const SpecTuple& tuple) {
   return spec;
 }
 
+using ResourceTuple = std::tuple<std::string, std::uint64_t, std::vector<std::string>>;
+
 std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std::uint32_t cpus,
                                     std::uint64_t memory_bytes, std::string launcher,
-                                    std::string run_directory) {
+                                    std::string run_directory,
+                                    const std::vector<ResourceTuple>& resources,
+                                    std::uint64_t task_memory_bytes) {
   GovernorOptions options;
   for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
   options.memory_bytes = memory_bytes;
+  for (const auto& [name, total, ids] : resources) options.resources.push_back({name, total, ids});
+  options.task_memory_bytes = task_memory_bytes;
   options.launcher_program = std::move(launcher);
   options.run_directory_parent = std::move(run_directory);
   return std::make_shared<Engine>(std::move(options));
@@ -555,7 +561,8 @@ py::dict store_usage(Engine& engine) {
 void bind_engine(py::module_& module) {
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
-           py::arg("launcher"), py::arg("run_directory"))
+           py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
+           py::arg("task_memory_bytes"))
       .def_property_readonly("closed", &Engine::closed)
       .def_property_readonly("cpus", &Engine::cpus)
       .def_property_readonly("run_directory", &Engine::run_directory)

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -159,6 +160,49 @@ void convert_result(TaskContext& self, PyObject* result, tasklib::DataInstanceVe
   }
 }
 
+/// os.environ is a copy: tells it what the loop did to CUDA_VISIBLE_DEVICES for a call with "gpu".
+class VisibleDevices {
+ public:
+  explicit VisibleDevices(const tasklib::Context& context) {
+    for (const auto& resource : tasklib::executor::Access::spec(context).resources)
+      granted_ |= resource.first == "gpu";
+    if (!granted_) return;
+    take_over();
+  }
+  ~VisibleDevices() {
+    if (!granted_) return;
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    put_back();
+    PyErr_Restore(type, value, trace);
+  }
+
+ private:
+  static constexpr const char* kName = "CUDA_VISIBLE_DEVICES";
+
+  void take_over() {
+    try {
+      environ_ = py::module_::import("os").attr("environ");
+      before_ = environ_.attr("get")(kName);
+      if (const char* now = std::getenv(kName)) environ_[kName] = now;
+    } catch (py::error_already_set&) {
+      granted_ = false;
+    }
+  }
+  void put_back() {
+    try {
+      if (before_.is_none())
+        environ_.attr("pop")(kName, py::none());
+      else
+        environ_[kName] = before_;
+    } catch (py::error_already_set&) {
+    }
+  }
+
+  bool granted_ = false;
+  py::object environ_, before_;
+};
+
 /// One function of the executor; called by its threads without the GIL.
 class Handler {
  public:
@@ -168,6 +212,7 @@ class Handler {
   void operator()(tasklib::Context& context, tasklib::DataInstanceVec& inputs,
                   tasklib::DataInstanceVec& outputs) const {
     const HoldGil gil;
+    const VisibleDevices devices(context);
     if (PyErr_CheckSignals() != 0) return take_error(context);
     PyObject* self = make_task_context(context_type_, data_type_, context);
     if (!self) return take_error(context);

@@ -1,6 +1,7 @@
 #include "task_context.h"
 
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -78,6 +79,14 @@ PyObject* get_name(PyObject* self, void*) {
 }
 PyObject* get_cpus(PyObject* self, void*) {
   return guarded([&] { return PyLong_FromUnsignedLong(context_of(self).cpus()); });
+}
+PyObject* get_resources(PyObject* self, void*) {
+  return guarded([&] {
+    py::dict resources;
+    for (const auto& [name, ids] : Access::spec(context_of(self)).resources)
+      resources[py::str(name)] = py::cast(ids);
+    return resources.release().ptr();
+  });
 }
 PyObject* get_config(PyObject* self, void*) {
   return guarded([&] {
@@ -224,6 +233,7 @@ PyGetSetDef task_context_getset[] = {
     {"task_type", get_task_type, nullptr, "\"executor/function\"", nullptr},
     {"name", get_name, nullptr, "What the user called the task; often empty.", nullptr},
     {"cpus", get_cpus, nullptr, "CPUs that the task was given.", nullptr},
+    {"resources", get_resources, nullptr, "Named resources that the task was given.", nullptr},
     {"config", get_config, nullptr, "What the client gave as `config`; None without.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 

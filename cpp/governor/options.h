@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
-#include "graph/records.h"
+#include "graph/core.h"
 
 namespace rain {
 
@@ -27,8 +27,10 @@ struct ExecutorSpec {
 struct GovernorOptions {
   std::vector<ExecutorSpec> executors;
   std::uint32_t cpus = 1;
-  std::uint64_t memory_bytes = 0;    // budget of the blob store; 0: blob::default_budget_bytes()
-  std::string launcher_program;      // path
+  std::uint64_t memory_bytes = 0;       // budget of the blob store; 0: blob::default_budget_bytes()
+  std::uint64_t task_memory_bytes = 0;  // for tasks with a memory limit; 0: all there is
+  std::vector<graph::Resource> resources;  // not "memory"
+  std::string launcher_program;            // path
   std::string run_directory_parent;  // a private 0700 directory is made in it; empty: the default
 };
 

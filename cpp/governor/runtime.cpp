@@ -12,9 +12,11 @@
 
 #include "base/errors.h"
 #include "base/syscall.h"
+#include "blob/memory_limit.h"
 #include "epoll.h"
 #include "launcher/remove_tree.h"
 #include "process/death_report.h"
+#include "process/memory_use.h"
 #include "process/run_directory.h"
 
 namespace rain {
@@ -34,11 +36,23 @@ namespace {
 constexpr auto kCloseGrace = std::chrono::milliseconds(200);  // for idle executors to finish
 constexpr int kEventsAtOnce = 64;
 
-graph::Core::Options core_options(const GovernorOptions& options) {
+/// What tasks may use together: the machine's memory, or what the cgroup leaves.
+std::uint64_t memory_of_machine() {
+  const std::uint64_t all = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return std::min(all, tasklib::blob::memory_headroom_bytes().value_or(all));
+}
+
+graph::Core::Options core_options(const GovernorOptions& options, const MethodTable& methods) {
   graph::Core::Options result;
   result.cpus = options.cpus;
   for (const auto& spec : options.executors)
     result.types.push_back({spec.prestart, spec.max_processes, spec.idle_time});
+  result.resources = options.resources;
+  result.resources.push_back({graph::kMemoryResource, options.task_memory_bytes
+                                                          ? options.task_memory_bytes
+                                                          : memory_of_machine()});
+  result.method_name = [&methods](std::uint32_t method) { return methods.name(method); };
 #ifndef NDEBUG
   result.check_invariants = true;
 #endif
@@ -89,7 +103,8 @@ Runtime::Runtime(const GovernorOptions& options)
       began_(Clock::now()),
       environment_(current_environment()),
       programs_(program_files(options)),
-      core_(core_options(options)),
+      resources_(options.resources),
+      core_(core_options(options, methods_)),
       store_(store_limits(options)),
       offers_(options.executors.size()) {
   try {
@@ -103,6 +118,7 @@ Runtime::Runtime(const GovernorOptions& options)
         UniqueFd(checked("eventfd", "", [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
     releases_->wake_with(
         UniqueFd(checked("dup", "", [&] { return ::fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0); })));
+    oom_kills_ = process::kernel_oom_kills();
     launcher_.emplace(options.launcher_program, run_directory_);
     watch_events(epoll_.get(), timer_.get(), tag(Source::timer), EPOLLIN);
     watch_events(epoll_.get(), wake_.get(), tag(Source::wake), EPOLLIN);
@@ -252,6 +268,7 @@ void Runtime::flush(Session& session) {
 }
 
 void Runtime::tick(TimePoint now) {
+  if (sample_at_ && *sample_at_ <= now) sample_memory(now);
   core_.on_tick(now);
   store_tick_ = store_.tick(now);
   builtin_.tick(now);
@@ -283,6 +300,7 @@ void Runtime::arm_timer() {
     if (when && (!next || *when < *next)) next = when;
   };
   consider(store_tick_);
+  consider(sample_at_);
   consider(builtin_.next_tick());
   for (const auto& [id, session] : sessions_) consider(session->deadline);
   // One that comes too early costs less than setting it again and again.

@@ -44,6 +44,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   using TimePoint = tasklib::base::TimePoint;
 
  public:
+  /// Between two looks at the memory of executors whose calls have a limit.
+  static constexpr auto kSampleInterval = std::chrono::milliseconds(50);
   /// cbor-1: data from this size on are sent as a path (reference 1.6).
   static constexpr std::uint64_t kPathLimitBytes = 256 * 1024;
   static constexpr auto kBuildCheckInterval = std::chrono::milliseconds(50);
@@ -55,6 +57,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   graph::Core& core() override { return core_; }
   tasklib::blob::Store& store() { return store_; }
   MethodTable& methods() { return methods_; }
+  std::optional<std::string> visible_devices(const graph::TaskRecord& task) const override;
   const std::string& task_type(std::uint32_t method) const override {
     return methods_.name(method);
   }
@@ -129,6 +132,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void end(const graph::EndExecutor& command);
   void send_call(const graph::SendCall& command);
   void retract(const graph::Retract& command);
+  void fill_resources(tasklib::wire::TaskSpec& spec, const graph::TaskExtras& extras) const;
   void changed(const graph::TaskChanged& command);
   void tell_watchers(const graph::TaskRef& task);
   void report(const graph::TaskChanged& command);
@@ -166,6 +170,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void flush(Session& session);
   void flush_freed();
   void give_up_idle_leases();
+  /// Dooms the oldest call of each executor that uses more memory than its calls may.
+  void sample_memory(TimePoint now);
   void drain_releases(TimePoint now);
   void tick(TimePoint now);
   void arm_timer();
@@ -178,17 +184,25 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   std::vector<std::string> environment_;
   const std::vector<process::ProgramFiles> programs_;  // by TypeIndex
 
+  const std::vector<graph::Resource> resources_;
+  MethodTable methods_;
   graph::Core core_;
   tasklib::blob::Store store_;
   tasklib::blob::Arena client_arena_;
   std::shared_ptr<ReleaseQueue> releases_ = std::make_shared<ReleaseQueue>();
-  MethodTable methods_;
 
   tasklib::base::UniqueFd epoll_, timer_, wake_;
   std::optional<process::LauncherClient> launcher_;
   std::map<tasklib::base::ExecutorId, std::unique_ptr<Session>> sessions_;
   std::vector<Session*> dirty_;
   std::optional<TimePoint> armed_, store_tick_;
+  struct MemoryCall {
+    graph::TaskRef task;
+    std::uint32_t sequence;
+  };
+  std::map<tasklib::base::ExecutorId, std::vector<MemoryCall>> memory_calls_;  // that have a limit
+  std::optional<TimePoint> sample_at_;  // while there are any
+  std::uint64_t oom_kills_ = 0;         // by the kernel, as far as they were seen
   bool launcher_gone_ = false, pumping_ = false, store_changed_ = false;
 
   std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;

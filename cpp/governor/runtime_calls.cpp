@@ -75,6 +75,8 @@ void Runtime::send_call(const graph::SendCall& command) {
     call.spec.id = task.id;
     call.spec.task_type = methods_.name(task.method);
     call.spec.cpus = task.cpus;
+    call.spec.resources.clear();
+    if (task.extras) fill_resources(call.spec, *task.extras);
     call.spec.inputs.resize(task.inputs.size());
     call.spec.outputs.resize(task.outputs.size());
     call.inputs.resize(task.inputs.size());
@@ -110,6 +112,10 @@ void Runtime::send_call(const graph::SendCall& command) {
       output.cache_hint = true;
     }
     session.send_call(call, std::move(flight));
+    if (task.extras && task.extras->memory_bytes > 0) {
+      memory_calls_[session.id].push_back({command.task, task.sequence});
+      if (!sample_at_) sample_at_ = Clock::now() + kSampleInterval;
+    }
     dirty_.push_back(&session);
   } catch (const std::exception& error) {
     end_views(session, flight, {});
@@ -118,6 +124,31 @@ void Runtime::send_call(const graph::SendCall& command) {
                                       std::string("The call could not be sent: ") + error.what()),
                          Duration{0}, Clock::now());
   }
+}
+
+void Runtime::fill_resources(tasklib::wire::TaskSpec& spec, const graph::TaskExtras& extras) const {
+  for (const graph::ResourceAmount& asked : extras.resources) {
+    auto& [name, ids] = spec.resources.emplace_back();
+    name = asked.name;
+    for (const graph::Grant& grant : extras.grants) {
+      const graph::Resource& resource = resources_[grant.resource];
+      if (resource.name != name) continue;
+      for (const std::uint32_t index : grant.indices) ids.push_back(resource.ids[index]);
+    }
+  }
+}
+
+std::optional<std::string> Runtime::visible_devices(const TaskRecord& task) const {
+  if (!task.extras) return {};
+  tasklib::wire::TaskSpec spec;
+  fill_resources(spec, *task.extras);
+  for (const auto& [name, ids] : spec.resources) {
+    if (name != "gpu") continue;
+    std::string variable = "CUDA_VISIBLE_DEVICES=";
+    for (std::size_t i = 0; i < ids.size(); ++i) variable += (i == 0 ? "" : ",") + ids[i];
+    return variable;
+  }
+  return {};
 }
 
 void Runtime::fill_input(Session& session, tasklib::wire::ObjectIn& input,
@@ -270,6 +301,7 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
   }
   if (wanted) {
     auto& info = result.info;
+    task.result.reset();  // of an attempt before
     if (!info.debug.empty() || !info.user.empty() || !result.printed.empty()) {
       auto annex = std::make_unique<TaskResult>();
       annex->info = info;

@@ -1,6 +1,8 @@
 // The Runtime's executor processes: started, heard of, put down, buried.
 
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 
 #include <utility>
 
@@ -10,6 +12,7 @@
 #include "process/death_report.h"
 #include "process/environment.h"
 #include "process/log_tail.h"
+#include "process/memory_use.h"
 #include "process/run_directory.h"
 #include "runtime.h"
 
@@ -224,6 +227,46 @@ void Runtime::on_launcher_gone() {
   cached_.clear();
 }
 
+void Runtime::sample_memory(TimePoint now) {
+  struct Fat {
+    ExecutorId executor;
+    graph::TaskRef task;
+    std::uint64_t used, limit;
+  };
+  std::vector<Fat> fat;
+  for (auto entry = memory_calls_.begin(); entry != memory_calls_.end();) {
+    auto& [id, calls] = *entry;
+    const auto found = sessions_.find(id);
+    const ExecutorId executor = id;
+    std::erase_if(calls, [&](const MemoryCall& call) {
+      return found == sessions_.end() || call.task->executor != executor ||
+             call.task->sequence != call.sequence || call.task->state != graph::TaskState::assigned;
+    });
+    if (calls.empty()) {
+      entry = memory_calls_.erase(entry);
+      continue;
+    }
+    const Session& session = *found->second;
+    std::uint64_t limit = 0;
+    for (const MemoryCall& call : calls) limit += call.task->extras->memory_bytes;
+    const auto used = process::own_memory_bytes(session.pid ? session.pid : session.peer_pid());
+    if (used > limit) fat.push_back({executor, calls.front().task, used, limit});
+    ++entry;
+  }
+  for (const Fat& each : fat) {
+    auto failure = std::make_shared<Failure>();
+    failure->kind = FailureKind::out_of_memory;
+    failure->origin = each.task->id;
+    failure->message = "the task '" + methods_.name(each.task->method) +
+                       "' was stopped: its process used " + process::bytes_text(each.used) +
+                       " of memory, its limit is " + process::bytes_text(each.limit) +
+                       "; give it more with memory=...";
+    core_.on_task_doomed(each.executor, *each.task, std::move(failure), now);
+  }
+  sample_at_.reset();
+  if (!memory_calls_.empty()) sample_at_ = now + kSampleInterval;
+}
+
 void Runtime::bury(Session& session, const std::optional<launcher::Report>& report) {
   const auto now = Clock::now();
   if (session.trouble.empty()) {
@@ -268,6 +311,14 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
   } else {
     failure->message = process::death_headline(death);
     failure->report = process::death_details(death);
+    if (death.trouble.empty() && report && WIFSIGNALED(report->wait_status) &&
+        WTERMSIG(report->wait_status) == SIGKILL) {
+      const std::uint64_t kills = process::kernel_oom_kills();
+      if (kills > std::exchange(oom_kills_, kills)) {
+        failure->kind = FailureKind::out_of_memory;
+        failure->message += ": the kernel killed it, because memory ran out";
+      }
+    }
   }
   if (!session.registered()) note_failed_start(session.type, session.spare, failure);
   store_.drop_holder(session.id, now);

@@ -24,6 +24,8 @@ FailureTuple: TypeAlias = tuple[int, _IdPair, _IdPair, str, str, str, bytes, lis
 CreationTuple: TypeAlias = tuple[str, list[tuple[str, int, str]]]
 # id, task type, executor type, name, state, executor, pid, start, run time, bytes in, out, copied
 ReportTuple: TypeAlias = tuple[_IdPair, str, str, str, int, int, int, float, float, int, int, int]
+# name, amount in 1/10,000, ids if it is indexed
+ResourceTuple: TypeAlias = tuple[str, int, list[str]]
 # name, argv, environment, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
 # reload
 ExecutorTuple: TypeAlias = tuple[str, list[str], list[str], float, int, int, int, float, str, bool]
@@ -152,6 +154,8 @@ class Engine:
         memory_bytes: int,
         launcher: str,
         run_directory: str,
+        resources: Sequence[ResourceTuple],
+        task_memory_bytes: int,
     ) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -258,6 +262,8 @@ class TaskContext:
     def name(self) -> str: ...
     @property
     def cpus(self) -> int: ...
+    @property
+    def resources(self) -> dict[str, list[str]]: ...
     @property
     def config(self) -> Any: ...
     def cancelled(self) -> bool: ...

@@ -10,7 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from os import PathLike
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Resource: TypeAlias = tuple[str, int, list[str]]
 
 _KEYS = (
     "command",
@@ -109,8 +111,10 @@ def read_file(path: str | PathLike[str]) -> dict[str, Executor]:
     """
     file = os.path.abspath(path)
     values = _read_toml(file)
-    _check_keys(file, "", values, ("executors",))
+    _check_keys(file, "", values, ("executors", "resources"))
     if "executors" not in values:
+        if "resources" in values:
+            return {}
         raise ConfigError(f"{file}: there is no [executors] table; write for instance\n{_EXAMPLE}")
     return _read_table(file, "executors", values["executors"], os.path.dirname(file))
 
@@ -118,6 +122,51 @@ def read_file(path: str | PathLike[str]) -> dict[str, Executor]:
 def read_argument(executors: Mapping[str, Any]) -> dict[str, Executor]:
     """Read ``Client(executors=...)``. Raises as read_file."""
     return _read_table("Client", "executors", executors, os.getcwd())
+
+
+def read_file_resources(path: str | PathLike[str]) -> dict[str, Resource]:
+    """Read the table [resources] of a TOML file, if it has one. Raises as read_file."""
+    file = os.path.abspath(path)
+    return read_resources(file, "resources", _read_toml(file).get("resources", {}))
+
+
+def read_resources(file: str, place: str, table: Any) -> dict[str, Resource]:
+    """Read what tasks may ask for besides cpus: name -> (name, amount in 1/10,000, ids).
+
+    An amount is a number; a list names the ids of an indexed resource; a whole number of "gpu"
+    means the ids 0, 1, ... Raises ConfigError.
+    """
+    from rain.client.limits import amount_of
+
+    if not hasattr(table, "items"):
+        raise ConfigError(f"{file}: {place} must be a table, not {type(table).__name__}")
+    read: dict[str, Resource] = {}
+    for name, value in table.items():
+        where = f"{place}.{name}"
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{file}: {place}: {name!r} cannot be the name of a resource")
+        if name in ("cpus", "memory"):
+            other = "cpus=" if name == "cpus" else "task_memory="
+            raise ConfigError(f"{file}: {where}: use Client({other}...)")
+        ids: list[str] = []
+        if isinstance(value, (list, tuple)):
+            ids = [str(each) for each in value]
+            if not all(isinstance(each, (int, str)) for each in value) or len(set(ids)) < len(ids):
+                raise ConfigError(f"{file}: {where} must be a list of different ids, not {value!r}")
+            value = len(ids)
+        elif name == "gpu":
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 4096:
+                raise ConfigError(
+                    f"{file}: {where} must be a number of whole gpus or a list of ids, "
+                    f"not {value!r}"
+                )
+            ids = [str(index) for index in range(value)]
+        try:
+            amount = 0 if value == 0 else amount_of(where, value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{file}: {error}") from error
+        read[name] = (name, amount, ids)
+    return read
 
 
 def parse_size(size: int | str) -> int:

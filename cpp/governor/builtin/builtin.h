@@ -37,6 +37,8 @@ class Host {
   virtual ~Host() = default;
   virtual graph::Core& core() = 0;
   virtual const std::string& task_type(std::uint32_t method) const = 0;
+  /// "CUDA_VISIBLE_DEVICES=…" for a call that was granted "gpu".
+  virtual std::optional<std::string> visible_devices(const graph::TaskRecord&) const { return {}; }
   /// Room for a blob. Throws StoreFull.
   virtual std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) = 0;
   virtual const std::string& run_directory() const = 0;

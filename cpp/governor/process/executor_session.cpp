@@ -161,6 +161,7 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
   registered_ = true;
   tasks_ = message.tasks;
   traits_ = {};
+  traits_.pid = peer_pid_;
   if (protocol_ == Protocol::cbor2) {
     wants_board_ = std::find(message.features.begin(), message.features.end(),
                              tasklib::wire::kFeatureBoard) != message.features.end();

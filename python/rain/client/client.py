@@ -37,6 +37,13 @@ class Client:
         How many tasks run at once. Default: what this process may use.
     memory : int or str, optional
         Budget of the blob store: bytes, or "8 GiB". Default: half of what this process may use.
+    resources : dict, optional
+        What tasks may ask for by ``Task(resources=...)``: name -> amount, or a list of ids where a
+        task should know which it was given. ``{"gpu": 2}`` means ids 0 and 1. The same as the
+        file's table ``[resources]``; an entry replaces the file's.
+    task_memory : int or str, optional
+        What tasks with a `memory` may use together. Default: this machine's memory, or what the
+        cgroup leaves.
     run_directory : path, optional
         Where the private directory for sockets and logs is made. Default: $XDG_RUNTIME_DIR, else
         the directory for temporary files.
@@ -63,6 +70,8 @@ class Client:
         cpus: int | None = None,
         memory: int | str | None = None,
         run_directory: str | PathLike[str] | None = None,
+        resources: Mapping[str, Any] | None = None,
+        task_memory: int | str | None = None,
         record: bool = False,
     ) -> None:
         if address is not None or port is not None:
@@ -74,7 +83,7 @@ class Client:
 
         self._engine: _core.Engine
         self._engine, self._languages = embedded.start(
-            config, executors, cpus, memory, run_directory
+            config, executors, cpus, memory, run_directory, resources, task_memory
         )
         self._shared: Session | None = None
         self._recording = record

@@ -40,7 +40,7 @@ def amount_of(place: str, amount: Any) -> int:
         raise TypeError(f"{place} must be a number, not {amount!r}")
     if not isfinite(amount) or not 0 < amount <= _MOST_AMOUNT:
         raise ValueError(f"{place} must be above 0 and at most {_MOST_AMOUNT:g}, not {amount!r}")
-    units = round(amount * _UNIT)
+    units: int = round(amount * _UNIT)
     if abs(units - amount * _UNIT) > 1e-6 * max(1.0, amount):
         raise ValueError(f"{place} must be a multiple of 0.0001, not {amount!r}")
     return units
@@ -71,13 +71,14 @@ def _read_timeout(timeout: Any) -> int:
         raise ValueError(
             f"timeout must be above 0 and at most {_MOST_SECONDS:g} seconds, not {timeout!r}"
         )
-    return max(1, round(seconds * 1e9))
+    nanoseconds: int = round(seconds * 1e9)
+    return max(1, nanoseconds)
 
 
 def _read_memory(memory: Any) -> int:
     from rain.config import parse_size
 
-    size = parse_size(memory)
+    size: int = parse_size(memory)
     if size >= 2**60:
         raise ValueError(f"memory must be less than 1 EiB, not {memory!r}")
     return size

@@ -25,6 +25,8 @@ def start(
     cpus: int | None,
     memory: int | str | None,
     run_directory: str | PathLike[str] | None,
+    resources: Mapping[str, Any] | None = None,
+    task_memory: int | str | None = None,
 ) -> tuple[_core.Engine, dict[str, str]]:
     """Start a governor. Returns it, and the language of each executor type.
 
@@ -35,8 +37,12 @@ def start(
     SystemCallError
     """
     specs = dict[str, config.Executor]()
+    amounts: dict[str, config.Resource] = {}
     if config_file is not None:
         specs.update(config.read_file(config_file))
+        amounts.update(config.read_file_resources(config_file))
+    if resources is not None:
+        amounts.update(config.read_resources("Client", "resources", resources))
     if executors is not None:
         specs.update(config.read_argument(executors))
     if "py" not in specs:
@@ -64,6 +70,8 @@ def start(
         cpus=cpus,
         memory_bytes=0 if memory is None else config.parse_size(memory),
         launcher=_find_launcher(),
+        resources=list(amounts.values()),
+        task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
         run_directory="" if run_directory is None else os.path.abspath(run_directory),
     )
     return engine, {spec.name: spec.language for spec in specs.values()}

@@ -48,6 +48,11 @@ class Context(TaskContext):
         What the client gave as ``config``; None without.
     cpus : int
         CPUs that the task was given.
+    resources : dict of str to list of str
+        Named resources that the task was given. Of indexed ones, such as "gpu": which; of others an
+        empty list. With "gpu", a single-threaded executor has CUDA_VISIBLE_DEVICES set to them
+        during the call (which CUDA reads once, when it is first used); with several threads, which
+        share their environment, the task has to look here.
     """
 
     __slots__ = ()

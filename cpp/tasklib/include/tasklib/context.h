@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "blob.h"
 #include "datainstance.h"
@@ -43,6 +45,11 @@ class Context {
   /// What the user called the task; often empty.
   const std::string& name() const;
   std::uint32_t cpus() const;
+  /// Named resources that the call occupies. Of indexed ones, such as "gpu": the ids of those that
+  /// it was given; of others: nothing. With "gpu", an executor of one thread has
+  /// CUDA_VISIBLE_DEVICES set to them during the call; with several threads, which share their
+  /// environment, the task has to look here.
+  std::map<std::string, std::vector<std::string>> resources() const;
   std::size_t n_inputs() const;
   std::size_t n_outputs() const;
 

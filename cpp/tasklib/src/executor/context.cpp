@@ -35,6 +35,10 @@ TaskId Context::task_id() const {
 const std::string& Context::task_type() const { return state_->call->spec.task_type; }
 const std::string& Context::name() const { return state_->call->spec.name; }
 std::uint32_t Context::cpus() const { return state_->call->spec.cpus; }
+std::map<std::string, std::vector<std::string>> Context::resources() const {
+  const auto& granted = state_->call->spec.resources;
+  return {granted.begin(), granted.end()};
+}
 std::size_t Context::n_inputs() const { return state_->n_inputs; }
 std::size_t Context::n_outputs() const { return state_->call->outputs.size(); }
 

@@ -14,9 +14,9 @@ constexpr std::string_view kToGovernor[] = {"register", "result", "released", "l
 constexpr std::string_view kToExecutor[] = {"call",  "welcome",        "region", "lease_refused",
                                             "freed", "region_dropped", "cancel", "shutdown"};
 
-constexpr std::string_view kCallFields[] = {"seq",    "id",   "type", "in",  "out",
-                                            "config", "cpus", "name", "user"};
-constexpr Shape kCall{"call", kCallFields, 9, 0b111};
+constexpr std::string_view kCallFields[] = {"seq",    "id",   "type", "in",   "out",
+                                            "config", "cpus", "name", "user", "res"};
+constexpr Shape kCall{"call", kCallFields, 10, 0b111};
 
 constexpr std::string_view kObjectInFields[] = {"id",  "as",   "label", "type",
                                                 "dir", "user", "info",  "at"};
@@ -172,6 +172,18 @@ ObjectIn read_object_in(Reader& reader, std::string& as) {
   return object;
 }
 
+void read_resources(Reader& reader, TaskSpec& spec) {
+  const std::size_t start = reader.offset_bytes();
+  Reader::Span map = reader.enter_map();
+  while (reader.more(map)) {
+    if (spec.resources.size() == kMaxEntries)
+      reader.fail_at(start, "more than " + std::to_string(kMaxEntries) + " entries");
+    spec.resources.emplace_back();
+    spec.resources.back().first = reader.read_text();
+    read_list(reader, spec.resources.back().second, [&] { return reader.read_text(); });
+  }
+}
+
 Call read_call(Reader& reader) {
   Call message;
   TaskSpec& spec = message.spec;
@@ -214,6 +226,9 @@ Call read_call(Reader& reader) {
         break;
       case 8:
         spec.user = read_user(reader);
+        break;
+      case 9:
+        read_resources(reader, spec);
         break;
     }
   }
@@ -605,7 +620,7 @@ void write_cbor2(Writer& writer, const Call& message) {
   const std::string no_label;
   write_name(writer, "call");
   writer.map(3 + !message.inputs.empty() + !message.outputs.empty() + !spec.config.empty() +
-             (spec.cpus != 1) + !spec.name.empty() + !spec.user.empty());
+             (spec.cpus != 1) + !spec.name.empty() + !spec.user.empty() + !spec.resources.empty());
   write_uint(writer, "seq", message.sequence);
   writer.key("id");
   write_id(writer, spec.id);
@@ -630,6 +645,14 @@ void write_cbor2(Writer& writer, const Call& message) {
   if (spec.cpus != 1) write_uint(writer, "cpus", spec.cpus);
   write_text_if(writer, "name", spec.name);
   write_user_if(writer, spec.user);
+  if (spec.resources.empty()) return;
+  writer.key("res");
+  writer.map(spec.resources.size());
+  for (const auto& resource : spec.resources) {
+    writer.key(resource.first);
+    writer.array(resource.second.size());
+    for (const std::string& id : resource.second) writer.text(id);
+  }
 }
 
 void write_cbor2(Writer& writer, const Welcome& message) {

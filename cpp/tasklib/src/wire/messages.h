@@ -37,6 +37,8 @@ struct TaskSpec {
   std::string task_type;  ///< "executor/method"
   RawValue config;
   std::uint32_t cpus = 1;
+  /// cbor-2 only: named resources that the call was given; of indexed ones which, by their ids.
+  std::vector<std::pair<std::string, std::vector<std::string>>> resources = {};
   std::string name;
   UserAttributes user;
 };
