@@ -26,7 +26,7 @@ from rain.client import (
     remote,
 )
 from tasks import contains, works
-from world import exists, wait_until
+from world import exists, pauses, wait_until
 
 
 def limited(task_type: str, config: Any = None, **options: Any) -> Task:
@@ -138,7 +138,7 @@ def test_shared_blobs_do_not_count_against_the_memory(session: Session) -> None:
     def read(ctx: Any, data: Any) -> str:
         import time
 
-        total = sum(data.get_bytes()[:: 1 << 12])
+        total = sum(memoryview(data)[:: 1 << 12])
         time.sleep(0.3)
         return str(total)
 
@@ -223,7 +223,7 @@ def test_a_cancelled_task_with_a_timeout_and_retries_is_cancelled(
         pid = int(limited(f"{tester}/pid").output.fetch().get_bytes())
         task = limited(method, timeout=1000, retries=5)
     session.submit()
-    wait_until(lambda: task.state is TaskState.assigned)
+    wait_until(lambda: pauses(pid), "its begin")
     task.cancel()
     with pytest.raises(TaskCancelled) as caught:
         task.wait()
