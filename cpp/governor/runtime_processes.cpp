@@ -331,6 +331,7 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
 }
 
 void Runtime::on_registered(Session& session) {
+  pids_.try_emplace(session.id, session.peer_pid());  // the launcher may say it later
   session.deadline.reset();
   offers_[session.type] = {session.tasks(), nullptr};
   ++changes_;
