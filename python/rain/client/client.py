@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from rain.client.data import DataObject
-    from rain.client.executors import Executors
     from rain.client.dispatch import Callbacks
+    from rain.client.executors import Executors
     from rain.client.report import TaskReport
     from rain.client.session import Item
 
