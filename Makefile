@@ -11,7 +11,7 @@ demo: build
 
 test:
 	@tools/ensure_toolchain.sh test
-	@tools/build.sh
+	@tools/build.sh tools/requirements-test.txt
 	@.venv/bin/python tools/test.py
 
 # make bench ARGS=--quick

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the wheel (build/wheel/) and installs it into .venv; with nothing changed it does nothing.
+#     tools/build.sh [REQUIREMENTS…]     files whose packages are wanted too
 # CMAKE_ARGS reaches CMake, for instance CMAKE_ARGS=-DTASKLIB_LIBCBOR=FETCH.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,11 +17,13 @@ unchanged() {
 
 [ -x "$bin/python" ] || "${PYTHON:-python3}" -m venv .venv
 export PATH=$bin:$PATH
-if ! unchanged .venv/requirements.stamp "" tools/requirements.txt; then
-  echo "installing tools/requirements.txt into .venv"
-  pip install -q -r tools/requirements.txt
-  : >.venv/requirements.stamp
-fi
+for file in tools/requirements.txt "$@"; do
+  stamp=.venv/$(basename "$file").stamp
+  unchanged "$stamp" "" "$file" && continue
+  echo "installing $file into .venv"
+  pip install -q -r "$file"
+  : >"$stamp"
+done
 
 words="${CMAKE_ARGS:-}"
 sources=(cpp python/rain CMakeLists.txt pyproject.toml README.md LICENSE)

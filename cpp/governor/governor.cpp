@@ -155,8 +155,8 @@ Governor::Method Governor::intern_method(const std::string& task_type) {
     }
     throw UsageError("Executor '" + name + "' is not registered (task type '" + task_type + "')" +
                      (nearest ? "; did you mean '" + nearest->name + "'?" : ";") + " registered: " +
-                     (registered.empty() ? "none, pass Client(config=...) or Client(executors=...)"
-                                         : registered));
+                     (registered.empty() ? "none" : registered) +
+                     ", register it with Client(config=...) or Client(executors=...)");
   }
   return {static_cast<graph::TypeIndex>(found - specs.begin()),
           impl_->runtime.methods().intern(task_type)};

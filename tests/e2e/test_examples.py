@@ -13,7 +13,8 @@ import pytest
 from old_kinds import build_rust
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-NAMES = ("hello", "terrain", "wordcount")
+WITH_EXECUTORS = ("hello", "terrain", "wordcount")
+NAMES = (*WITH_EXECUTORS, "programs", "pool", "rust")
 
 # What pip brought beside this interpreter comes first: cmake, ninja.
 ENVIRONMENT = os.environ | {
@@ -40,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Example -> the directory where its executors were built."""
     tasklib_dir = run(sys.executable, "-m", "rain", "--cmakedir").strip()
     builds = {}
-    for name in NAMES:
+    for name in WITH_EXECUTORS:
         build = tmp_path_factory.mktemp(name)
         run("cmake", "-S", EXAMPLES / name, "-B", build, f"-Dtasklib_DIR={tasklib_dir}")
         run("cmake", "--build", build)
@@ -48,10 +49,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return builds
 
 
-def run_example(name: str, build: Path, *arguments: str | Path) -> str:
+def run_example(name: str, *arguments: str | Path) -> str:
     """Its output, which is what expected_output.txt says ("..." stands for anything)."""
-    program = EXAMPLES / name / "run.py"
-    output = run(sys.executable, program, "--executors-dir", build, *arguments)
+    output = run(sys.executable, EXAMPLES / name / "run.py", *arguments)
     expected = (EXAMPLES / name / "expected_output.txt").read_text()
     checker = doctest.OutputChecker()
     assert checker.check_output(expected, output, doctest.ELLIPSIS), output
@@ -59,12 +59,13 @@ def run_example(name: str, build: Path, *arguments: str | Path) -> str:
 
 
 def test_hello_greets_from_cpp_and_python(built: dict[str, Path]) -> None:
-    run_example("hello", built["hello"])
+    run_example("hello", "--executors-dir", built["hello"])
 
 
 def test_terrain_leaves_a_picture_and_a_table(built: dict[str, Path], tmp_path: Path) -> None:
-    output = run_example("terrain", built["terrain"], "--output", tmp_path / "new" / "folder")
-    picture = tmp_path / "new" / "folder" / "terrain.png"
+    folder = tmp_path / "new" / "folder"
+    output = run_example("terrain", "--executors-dir", built["terrain"], "--output", folder)
+    picture = folder / "terrain.png"
     assert picture.read_bytes().startswith(b"\x89PNG\r\n")
     assert picture.stat().st_size > 100_000
 
@@ -86,12 +87,29 @@ def test_terrain_leaves_a_picture_and_a_table(built: dict[str, Path], tmp_path: 
 
 
 def test_wordcount_equals_a_counter(built: dict[str, Path]) -> None:
-    output = run_example("wordcount", built["wordcount"])
+    output = run_example("wordcount", "--executors-dir", built["wordcount"])
     ranks = [line.split() for line in output.splitlines() if re.match(r" *\d+\. ", line)]
     counts = [int(row[-1].replace(",", "")) for row in ranks]
     assert len(ranks) == 20
     assert counts == sorted(counts, reverse=True)
     assert "self" in [row[1] for row in ranks]
+
+
+def test_programs_agree_with_python(tmp_path: Path) -> None:
+    result = tmp_path / "words"
+    run_example("programs", "--output", result)
+    packages = ["asyncio", "email", "json", "logging"]
+    assert sorted(path.name for path in result.iterdir()) == packages
+    for package in packages:
+        files = sorted(path.name for path in (result / package).iterdir())
+        assert files == ["sources.tar.gz", "words.txt", "words.txt.gz"]
+
+
+def test_pool_finds_what_a_process_pool_finds() -> None:
+    output = run_example("pool", "--pool", "both")
+    rows = [line.split() for line in output.splitlines()[1:-1]]
+    assert len(rows) == 12
+    assert all(0 < float(row[2]) <= 1 for row in rows)
 
 
 def test_rust_runs_with_the_crate_as_published() -> None:
@@ -100,7 +118,7 @@ def test_rust_runs_with_the_crate_as_published() -> None:
     assert output == (EXAMPLES / "rust" / "expected_output.txt").read_text()
 
 
-@pytest.mark.parametrize("name", [*NAMES, "rust"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_readme_shows_every_file(name: str) -> None:
     readme = (EXAMPLES / name / "README.md").read_text()
     for file in (EXAMPLES / name).rglob("*"):

@@ -127,9 +127,10 @@ def test_arguments_are_checked(graph: Session) -> None:
         Task((), inputs=(), task_type=TYPE)  # type: ignore[misc]
     with pytest.raises(TypeError, match="positional"):
         Task((), 1, {})  # type: ignore[misc]
-    for cpus in (0, -1, 1.5, "2"):
-        with pytest.raises(ValueError, match="cpus must be a positive int"):
+    for cpus in (-1, 1.5, "2"):
+        with pytest.raises(ValueError, match="cpus must be an int, 0 or more"):
             make(cpus=cpus)
+    assert make(cpus=0).cpus == 0
     assert make(cpus=None).cpus == 1
 
 
@@ -147,7 +148,7 @@ def test_config_must_be_json_like_and_the_place_is_named(graph: Session) -> None
 
 
 def test_failed_constructor_leaves_nothing_in_the_session(graph: Session) -> None:
-    for arguments in ({"config": {1}}, {"outputs": [17]}, {"inputs": ["x"]}, {"cpus": 0}):
+    for arguments in ({"config": {1}}, {"outputs": [17]}, {"inputs": ["x"]}, {"cpus": -1}):
         with pytest.raises((TypeError, ValueError, RainException)):
             Task(**arguments, task_type=TYPE)  # type: ignore[arg-type]
     assert (graph.task_count, graph.dataobj_count) == (0, 0)
