@@ -8,7 +8,7 @@ from binascii import b2a_base64
 from rain import _core
 from rain.client.pycode import _ATOMS, PICKLE_ARG_SIZE_LIMIT, Remote
 from rain.client.task import Task
-from rain.executor.plain import run_plain
+from rain.common.plain import run_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

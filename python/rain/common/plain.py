@@ -1,4 +1,4 @@
-"""What tasks made of plain functions do in the executor: see rain.client.plain."""
+"""What a task made of a plain function does in the executor: pickled calls name it."""
 
 from __future__ import annotations
 
