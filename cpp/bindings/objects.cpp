@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 
@@ -136,6 +137,12 @@ SessionCore* active_core() {
   if (stack && PyTuple_GET_SIZE(stack) > 0)
     return core_of(PyTuple_GET_ITEM(stack, PyTuple_GET_SIZE(stack) - 1));
   if (default_session) return core_of(default_session);
+  // The variable is what governors tell their executors.
+  if (std::getenv("RAIN_EXECUTOR_SOCKET"))
+    raise("RainException",
+          "No active session: a task cannot add tasks or data objects to the session that it "
+          "belongs to. Return the data and make the tasks in the client's program; call the "
+          "function of a @remote directly, as other.fn(ctx, ...); or make a Client() here");
   raise("RainException",
         "No active session: create tasks and data objects inside `with client.new_session():`, "
         "pass session=..., or call Session.set_as_default()");

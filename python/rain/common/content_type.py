@@ -84,9 +84,7 @@ def encode_value(value: Any, content_type: str | None) -> bytes:
             raise RainException(f"Encoding {content_type!r} can only encode `str` objects.")
         return value.encode(codec)
     if content_type == "pickle":
-        import pickle
-
-        return pickle.dumps(value)
+        return _pickle(value)
     if content_type == "cloudpickle":
         import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
@@ -102,6 +100,20 @@ def encode_value(value: Any, content_type: str | None) -> bytes:
     if content_type == "arrow":
         return _encode_arrow(value)
     raise RainException(f"Encoding into {content_type!r} unsupported")
+
+
+def _pickle(value: Any) -> bytes:
+    """Pickle by reference to modules; what the other side can't import goes by value.
+
+    That is what the program itself (``__main__``) defines, and what is local to a function.
+    """
+    import pickle
+
+    try:
+        data = pickle.dumps(value)
+    except Exception:
+        return encode_value(value, "cloudpickle")
+    return encode_value(value, "cloudpickle") if b"__main__" in data else data
 
 
 def decode_value(data: Any, content_type: str | None) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-
 from rain.common.ndarray import is_array
 
 TYPE_CHECKING = False
@@ -12,8 +10,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rain.executor.context import Context
-
-_PROTOCOL = 5
 
 
 def run_plain(
@@ -24,10 +20,4 @@ def run_plain(
     result = function(*args, **kwargs)
     if is_array(result) and not result.dtype.hasobject:
         return result
-    try:
-        data = pickle.dumps(result, _PROTOCOL)
-    except Exception:  # a lambda, or of a class that only the client's program has
-        import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
-
-        data = cloudpickle.dumps(result, _PROTOCOL)
-    return ctx.blob(data, content_type="pickle")
+    return ctx.pickled(result)

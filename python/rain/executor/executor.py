@@ -11,6 +11,7 @@ from rain.common.ndarray import is_array
 from rain.executor import context
 from rain.executor.context import Context
 from rain.executor.datainstance import DataInstance
+from rain.executor.streams import Streams
 from rain.executor.workdir import WorkingDirectory
 from rain.tasklib.executor import Executor
 
@@ -110,6 +111,7 @@ def run(ctx: Context, *inputs: DataInstance) -> Any:
         elif type(returned) not in _PLAIN:
             returned = _finished(ctx, returned)
     finally:
+        streams.restore()
         ctx._flush_info()
         if hasattr(ctx, "_staged"):
             ctx._drop_staged(_paths(returned))
@@ -176,16 +178,18 @@ class UniversalExecutor(Executor):
 
 def main() -> None:
     """Serve the governor that started this process."""
-    global working_directory
+    global streams, working_directory
     from rain.executor.workdir import remove
 
     context.stage_path = os.path.join(os.getcwd(), "stage")
     remove(context.stage_path)
     os.mkdir(context.stage_path, 0o700)
     working_directory = WorkingDirectory(os.path.join(os.getcwd(), "task"))
+    streams = Streams()
     executor = UniversalExecutor("py")
     executor.add_task("", run)
     executor.start()
 
 
+streams: Streams
 working_directory: WorkingDirectory

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rain.client import RainException
+from rain.client import Client, RainException, blob, remote
 from rain.common.content_type import (
     check_content_type,
     decode_value,
@@ -114,10 +115,99 @@ def test_cloudpickle_takes_a_lambda() -> None:
     assert decode_value(encode_value(lambda x: x + 1, "cloudpickle"), "cloudpickle")(1) == 2
 
 
-def test_arrow_takes_a_table() -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    table = pyarrow.table({"a": [1, 2]})
+def arrow_table(columns: dict[str, list[int]]) -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        pytest.skip("pyarrow is not installed")
+    return pyarrow.table(columns)
+
+
+@pytest.fixture(scope="session")
+def table() -> Any:
+    """Before any census: pyarrow keeps threads once it was used."""
+    table = arrow_table({"a": [1, 2]})
     assert decode_value(encode_value(table, "arrow"), "arrow").equals(table)
+    return table
+
+
+def test_arrow_takes_tables_and_record_batches(table: Any) -> None:
+    assert decode_value(encode_value(table, "arrow"), "arrow").equals(table)
+    (batch,) = table.to_batches()
+    assert decode_value(encode_value(batch, "arrow"), "arrow").equals(table)
+    with pytest.raises(RainException, match="can only encode pyarrow Tables and RecordBatches"):
+        encode_value([1], "arrow")
+
+
+class OfThisProgram:
+    """As from a script: __main__ is another module in executors."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+OfThisProgram.__module__ = "__main__"
+OfThisProgram.__qualname__ = "OfThisProgram"
+
+VALUES = [
+    ("pickle", {1: (2,)}),
+    ("cloudpickle", frozenset("ab")),
+    ("json", {"a": [1, None]}),
+    ("cbor", {"a": b"1", "b": 2}),
+    ("text", "h\u00e9"),
+    ("text-utf-16", "h\u00e9"),
+    ("text-latin1", "h\u00e9"),
+    ("arrow", None),
+]
+
+
+@pytest.mark.parametrize(("content_type", "value"), VALUES, ids=[name for name, _ in VALUES])
+def test_task_loads_and_encodes(
+    table: Any, make_client: Callable[..., Client], content_type: str, value: Any
+) -> None:
+    value = table if content_type == "arrow" else value
+
+    @remote(auto_load=True, auto_encode=content_type)
+    def same(ctx: Any, a: Any) -> Any:
+        return a
+
+    with make_client(executors={}, cpus=1).new_session():
+        output = same(same(blob(value, encode=content_type))).output.fetch()
+    assert output.content_type == content_type
+    assert output.load() == value
+
+
+@pytest.mark.parametrize("content_type", ["pickle", "cloudpickle"])
+def test_class_of_the_program_itself_goes_there_and_back(
+    make_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, content_type: str
+) -> None:
+    import __main__
+
+    monkeypatch.setattr(__main__, "OfThisProgram", OfThisProgram, raising=False)
+
+    @remote(auto_load=True, auto_encode=content_type)
+    def twice(ctx: Any, a: Any) -> Any:
+        a.x *= 2
+        return a
+
+    with make_client(executors={}, cpus=1).new_session():
+        result = twice(twice(blob(OfThisProgram(5), encode=content_type))).output.fetch().load()
+        assert (type(result), result.x) == (OfThisProgram, 20)
+        result = twice(OfThisProgram(7)).output.fetch().load()
+        assert (type(result), result.x) == (OfThisProgram, 14)
+
+
+def test_pickle_takes_what_is_local_to_a_function(make_client: Callable[..., Client]) -> None:
+    class Local:
+        x = 3
+
+    @remote(auto_encode="pickle")
+    def make(ctx: Any) -> Any:
+        return Local()
+
+    with make_client(executors={}, cpus=1).new_session():
+        assert make().output.fetch().load().x == 3
+    assert decode_value(encode_value(Local(), "pickle"), "pickle").x == 3
 
 
 def test_texts_of_errors() -> None:
