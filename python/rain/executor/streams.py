@@ -17,15 +17,11 @@ class Streams:
 
     def restore(self) -> None:
         """Open again what is closed: else the next file opened would get what others print."""
-        for fd in range(3):
+        for fd, name in enumerate(_NAMES):
             try:
                 fcntl(fd, F_GETFD)
             except OSError:
-                self._reopen(fd)
-
-    def _reopen(self, fd: int) -> None:
-        os.dup2(self._kept[fd], fd)
-        stream = getattr(sys, _NAMES[fd])
-        if stream is None or stream.closed:
-            stream = os.fdopen(fd, "w" if fd else "r", 1, closefd=False, errors="backslashreplace")
-            setattr(sys, _NAMES[fd], stream)
+                os.dup2(self._kept[fd], fd)
+            if getattr(getattr(sys, name), "closed", False):
+                mode = "w" if fd else "r"
+                setattr(sys, name, os.fdopen(fd, mode, 1, closefd=False, errors="backslashreplace"))
