@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import stat
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ def only(*kinds: str) -> pytest.MarkDecorator:
 @pytest.fixture
 def client(request: pytest.FixtureRequest) -> Iterator[Client]:
     """A client that has the executor of this test."""
-    name = next(name for name in ("old", "python", "rust") if name in request.fixturenames)
+    name = next(name for name in ("old", "python", "rust", "cpp") if name in request.fixturenames)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RainWarning)  # of ids, which have a test of their own
         with client_of(request.getfixturevalue(name)) as client:
@@ -305,6 +306,60 @@ def test_executor_ends_with_the_client(old: Old) -> None:
         process = pid(old)
         assert exists(process)
     wait_until(lambda: not exists(process), "the end of the executor")
+
+
+def test_idle_process_ends_and_the_next_task_gets_another(old: Old) -> None:
+    command = old.command | {"idle_seconds": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RainWarning)
+        with Client(executors={old.name: command}, cpus=2) as client, client.new_session():
+            before = pid(old)
+            wait_until(lambda: not exists(before), "the end of the idle process")
+            assert pid(old) != before
+
+
+@pytest.mark.parametrize("way", ["rename", "in place"])
+def test_rewritten_program_is_used_from_the_next_task_on(
+    cpp: Old, tmp_path: Path, way: str
+) -> None:
+    program = tmp_path / "executor.py"
+    text = (OLD / "cpp" / "old_cpp_executor.py").read_text()
+    program.write_text(text)
+    command = cpp.command | {"command": [sys.executable, str(program)]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RainWarning)
+        with Client(executors={cpp.name: command}, cpus=2) as client, client.new_session():
+            before = pid(cpp)
+            assert fetch(cpp.call("hello", "you")) == b"Hello you!"
+            new = text.replace('b"Hello "', 'b"Welcome "')
+            assert new != text
+            if way == "rename":
+                (tmp_path / "new").write_text(new)
+                (tmp_path / "new").replace(program)
+            else:
+                program.write_text(new)
+            wait_until(lambda: fetch(cpp.call("hello", "you")) == b"Welcome you!", "the new one")
+            wait_until(lambda: not exists(before), "the end of the process of the old program")
+
+
+def test_program_that_was_rewritten_is_not_reloaded_when_told_so(cpp: Old, tmp_path: Path) -> None:
+    program = tmp_path / "executor.py"
+    text = (OLD / "cpp" / "old_cpp_executor.py").read_text()
+    program.write_text(text)
+    command = cpp.command | {"command": [sys.executable, str(program)], "reload": False}
+    with Client(executors={cpp.name: command}, cpus=1) as client, client.new_session():
+        before = pid(cpp)
+        program.write_text(text.replace('b"Hello "', 'b"Welcome "'))
+        assert {fetch(cpp.call("hello", "you")) for _ in range(50)} == {b"Hello you!"}
+        assert pid(cpp) == before
+
+
+@pytest.mark.usefixtures("session")
+def test_tasks_are_made_without_a_class_and_none_are_announced(cpp: Old, client: Client) -> None:
+    tasks = client.executors[cpp.name]
+    assert tasks.tasks() == []
+    assert "announces no tasks" in repr(tasks)
+    assert fetch(tasks.hello(blob("you"), name="greeting")) == b"Hello you!"
 
 
 def test_wrong_id_of_the_cpp_library_is_accepted_with_a_warning(cpp: Old, tmp_path: Path) -> None:
