@@ -473,7 +473,7 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
                                     std::uint64_t memory_bytes, std::string launcher,
                                     std::string run_directory,
                                     const std::vector<ResourceTuple>& resources,
-                                    std::uint64_t task_memory_bytes) {
+                                    std::uint64_t task_memory_bytes, std::string events_file) {
   GovernorOptions options;
   for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
@@ -482,6 +482,7 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
   options.task_memory_bytes = task_memory_bytes;
   options.launcher_program = std::move(launcher);
   options.run_directory_parent = std::move(run_directory);
+  options.events_file = std::move(events_file);
   return std::make_shared<Engine>(std::move(options));
 }
 
@@ -492,7 +493,10 @@ py::list take_reports(Engine& engine) {
                                report.executor_type, report.name, static_cast<int>(report.state),
                                report.executor, report.pid, report.start_seconds,
                                report.run_seconds, report.input_bytes, report.output_bytes,
-                               report.copied_bytes));
+                               report.copied_bytes, report.attempts,
+                               py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
+                                   report.error.data(),
+                                   static_cast<Py_ssize_t>(report.error.size()), "replace"))));
   return list;
 }
 
@@ -562,7 +566,7 @@ void bind_engine(py::module_& module) {
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
-           py::arg("task_memory_bytes"))
+           py::arg("task_memory_bytes"), py::arg("events_file"))
       .def_property_readonly("closed", &Engine::closed)
       .def_property_readonly("cpus", &Engine::cpus)
       .def_property_readonly("run_directory", &Engine::run_directory)

@@ -173,6 +173,7 @@ SessionRef Governor::new_session(std::string name, graph::OnError on_error) {
   impl_->run([&] {
     session->id = ++impl_->last_session;
     impl_->sessions.push_back(session);
+    impl_->runtime.note_session(*session, "opened");
   });
   return session;
 }
@@ -191,6 +192,8 @@ void Governor::close_session(const SessionRef& session) {
     if (session->closed) return;
     impl_->runtime.core().on_close_session(session, tasklib::base::Clock::now());
     session->closed = true;
+    impl_->runtime.pump();
+    impl_->runtime.note_session(*session, "closed");
     std::erase(impl_->sessions, session);
   });
 }
@@ -404,6 +407,8 @@ void Governor::close() {
     for (auto& session : std::exchange(impl_->sessions, {})) {
       impl_->runtime.core().on_close_session(session, now);
       session->closed = true;
+      impl_->runtime.pump();
+      impl_->runtime.note_session(*session, "closed");
     }
     impl_->closed = true;
   });

@@ -32,6 +32,7 @@ struct GovernorOptions {
   std::vector<graph::Resource> resources;  // not "memory"
   std::string launcher_program;            // path
   std::string run_directory_parent;  // a private 0700 directory is made in it; empty: the default
+  std::string events_file;           // the event log goes there; empty: none
 };
 
 /// One line of the report: a task that ended while recording was on.
@@ -43,6 +44,8 @@ struct TaskReport {
   std::int32_t pid = 0;
   double start_seconds = 0, run_seconds = 0;  // start: since the governor began
   std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;
+  std::uint32_t attempts = 0;  // calls, the last one included; 0: it was never sent
+  std::string error;           // first line of the failure's message; empty: finished
 };
 
 }  // namespace rain

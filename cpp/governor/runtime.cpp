@@ -123,6 +123,8 @@ Runtime::Runtime(const GovernorOptions& options)
     watch_events(epoll_.get(), timer_.get(), tag(Source::timer), EPOLLIN);
     watch_events(epoll_.get(), wake_.get(), tag(Source::wake), EPOLLIN);
     watch_events(epoll_.get(), launcher_->fd(), tag(Source::launcher), EPOLLIN);
+    if (!options.events_file.empty()) events_ = std::make_unique<EventLog>(options.events_file);
+    note_client("opened");
   } catch (...) {
     launcher::remove_tree(run_directory_.c_str());
     throw;
@@ -209,8 +211,9 @@ void Runtime::pump() {
         } else {
           builtin_.kill(*c);
         }
-      } else if (std::get_if<graph::SessionFailed>(&command)) {
+      } else if (auto* c = std::get_if<graph::SessionFailed>(&command)) {
         ++changes_;
+        note_session(*c->session, "failed");
       }
     }
   }
@@ -331,9 +334,16 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
 }
 
 void Runtime::changed(const graph::TaskChanged& command) {
-  if (!graph::is_terminal(command.to)) return;
+  if (!graph::is_terminal(command.to)) {
+    if (events_) note_change(command);
+    return;
+  }
   ++changes_;
-  if (recording_) report(command);
+  if (recording_ || events_) {
+    TaskReport line = report(command);
+    if (events_) note_end(line, command.when);
+    if (recording_) reports_.push_back(std::move(line));
+  }
   if (command.task->watched) tell_watchers(command.task);
 }
 
@@ -347,25 +357,6 @@ void Runtime::tell_watchers(const graph::TaskRef& task) {
       to_signal_.push_back(std::move(queue));
   }
   watchers_.erase(first, last);
-}
-
-void Runtime::report(const graph::TaskChanged& command) {
-  const auto& task = *command.task;
-  TaskReport report;
-  report.id = task.id;
-  report.task_type = methods_.name(task.method);
-  report.executor_type = is_builtin(task.type) ? builtin::kTypeName : specs_[task.type].name;
-  if (const auto* annex = annex_of(task)) report.name = annex->name;
-  report.state = command.to;
-  report.executor = task.executor.value;
-  report.pid = pids_[task.executor];
-  report.run_seconds = std::chrono::duration<double>(task.run_time).count();
-  report.start_seconds =
-      std::chrono::duration<double>(command.when - began_).count() - report.run_seconds;
-  report.input_bytes = task.input_bytes;
-  report.output_bytes = task.output_bytes;
-  report.copied_bytes = task.copied_bytes;
-  reports_.push_back(std::move(report));
 }
 
 void Runtime::watch(const std::vector<graph::TaskRef>& tasks,
@@ -426,6 +417,13 @@ void Runtime::close() {
   sessions_.clear();
   dirty_.clear();
   watchers_.clear();
+  if (events_) {
+    note_client("closed");
+    auto log = std::move(events_);
+    log->finish();
+    std::string trouble = log->take_trouble();
+    if (!trouble.empty()) warnings_.push_back(std::move(trouble));
+  }
 }
 
 void Runtime::abandon_after_fork() noexcept {
@@ -435,6 +433,7 @@ void Runtime::abandon_after_fork() noexcept {
   wake_.reset();
   releases_->abandon_after_fork();
   for (auto& [id, session] : sessions_) session->abandon_after_fork();
+  if (events_) events_->abandon_after_fork();
 }
 
 }  // namespace rain

@@ -15,6 +15,7 @@
 #include "blob/store.h"
 #include "builtin/builtin.h"
 #include "completion_queue.h"
+#include "event_log.h"
 #include "graph/core.h"
 #include "object_data.h"
 #include "options.h"
@@ -108,7 +109,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
   void record_reports(bool on) { recording_ = on; }
   std::vector<TaskReport> take_reports() { return std::exchange(reports_, {}); }
-  std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
+  std::vector<std::string> take_warnings();
+  /// For the event log: a session opened, closed or failed.
+  void note_session(const graph::SessionRecord& session, const char* state);
   std::vector<std::int32_t> executor_pids() const;
 
   /// Asks idle executors to finish, waits a moment for them, kills the rest with the launcher.
@@ -135,7 +138,13 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void fill_resources(tasklib::wire::TaskSpec& spec, const graph::TaskExtras& extras) const;
   void changed(const graph::TaskChanged& command);
   void tell_watchers(const graph::TaskRef& task);
-  void report(const graph::TaskChanged& command);
+  TaskReport report(const graph::TaskChanged& command);
+  // Into the event log, if there is one.
+  void note_client(const char* state);
+  void note_change(const graph::TaskChanged& command);
+  void note_end(const TaskReport& report, TimePoint when);
+  void note_executor(const Session& session, const char* state, const std::string& cause = {});
+  void note_store(TimePoint now);
   void data_dropped(const graph::DropData& command);
 
   /// The executor type `buildin`: one after the registered ones.
@@ -212,6 +221,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   TimePoint builds_checked_{};
   std::uint64_t changes_ = 0;
   bool recording_ = false;
+  std::unique_ptr<EventLog> events_;  // null: nobody wants one
+  TimePoint store_noted_{};
   std::vector<TaskReport> reports_;
   std::unordered_map<tasklib::base::ExecutorId, std::int32_t> pids_;  // of all there ever were
   std::vector<std::string> warnings_;

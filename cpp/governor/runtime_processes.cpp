@@ -204,6 +204,7 @@ void Runtime::on_launcher() {
     if (report->kind == launcher::ReportKind::started) {
       session.pid = report->pid;
       pids_[session.id] = report->pid;
+      note_executor(session, "started");
     } else {
       bury(session, *report);
     }
@@ -320,6 +321,7 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
       }
     }
   }
+  note_executor(session, "ended", failure->message);
   if (!session.registered()) note_failed_start(session.type, session.spare, failure);
   store_.drop_holder(session.id, now);
   store_changed_ = true;
@@ -332,6 +334,7 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
 
 void Runtime::on_registered(Session& session) {
   pids_.try_emplace(session.id, session.peer_pid());  // the launcher may say it later
+  note_executor(session, "registered");
   session.deadline.reset();
   offers_[session.type] = {session.tasks(), nullptr};
   ++changes_;

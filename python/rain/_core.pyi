@@ -22,8 +22,11 @@ AttemptTuple: TypeAlias = tuple[int, str, int, int, float]
 FailureTuple: TypeAlias = tuple[int, _IdPair, _IdPair, str, str, str, bytes, list[AttemptTuple]]
 # task type; file, line and function of where it was created, innermost first
 CreationTuple: TypeAlias = tuple[str, list[tuple[str, int, str]]]
-# id, task type, executor type, name, state, executor, pid, start, run time, bytes in, out, copied
-ReportTuple: TypeAlias = tuple[_IdPair, str, str, str, int, int, int, float, float, int, int, int]
+# id, task type, executor type, name, state, executor, pid, start, run time, bytes in, out, copied,
+# attempts, error
+ReportTuple: TypeAlias = tuple[
+    _IdPair, str, str, str, int, int, int, float, float, int, int, int, int, str
+]
 # name, amount in 1/10,000, ids if it is indexed
 ResourceTuple: TypeAlias = tuple[str, int, list[str]]
 # name, argv, environment, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
@@ -156,6 +159,7 @@ class Engine:
         run_directory: str,
         resources: Sequence[ResourceTuple],
         task_memory_bytes: int,
+        events_file: str,
     ) -> None: ...
     @property
     def closed(self) -> bool: ...

@@ -8,7 +8,7 @@ from rain.common.errors import RainException, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from os import PathLike
     from types import TracebackType
     from typing import Any, Literal
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rain.client.data import DataObject
     from rain.client.dispatch import Callbacks
     from rain.client.executors import Executors
-    from rain.client.report import TaskReport
     from rain.client.session import Item
+    from rain.report import Report
 
 
 class Client:
@@ -49,6 +49,9 @@ class Client:
         the directory for temporary files.
     record : bool
         Keep a TaskReport of each task for report().
+    events : path, optional
+        File for the event log, one JSON object a line (docs/events.md), which is replaced:
+        ``python -m rain.report FILE`` makes a table of it.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Client:
         resources: Mapping[str, Any] | None = None,
         task_memory: int | str | None = None,
         record: bool = False,
+        events: str | PathLike[str] | None = None,
     ) -> None:
         if address is not None or port is not None:
             raise UsageError(
@@ -83,7 +87,7 @@ class Client:
 
         self._engine: _core.Engine
         self._engine, self._languages = embedded.start(
-            config, executors, cpus, memory, run_directory, resources, task_memory
+            config, executors, cpus, memory, run_directory, resources, task_memory, events
         )
         self._shared: Session | None = None
         self._recording = record
@@ -202,20 +206,22 @@ class Client:
         }
         return {"governors": [governor]}
 
-    def report(self) -> Sequence[TaskReport]:
+    def report(self) -> Report:
         """Return the tasks that ended since the last call, in the order of their ends.
+
+        A list of TaskReport, which prints as a table.
 
         Raises
         ------
         UsageError
             The client was made without ``record=True``.
         """
-        from rain.client.report import TaskReport
+        from rain.report import Report, TaskReport
 
         if not self._recording:
             raise UsageError("nothing is recorded: make the client with Client(record=True)")
         reports = self._engine.take_reports()
-        return [TaskReport(raw, self._languages.get(raw[2], "C++")) for raw in reports]
+        return Report(TaskReport(raw, self._languages.get(raw[2], "C++")) for raw in reports)
 
     def info(self) -> dict[str, Any]:
         """Return the state of the machinery: executor types and pids, run directory, blob store."""

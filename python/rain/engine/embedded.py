@@ -27,6 +27,7 @@ def start(
     run_directory: str | PathLike[str] | None,
     resources: Mapping[str, Any] | None = None,
     task_memory: int | str | None = None,
+    events: str | PathLike[str] | None = None,
 ) -> tuple[_core.Engine, dict[str, str]]:
     """Start a governor. Returns it, and the language of each executor type.
 
@@ -73,6 +74,7 @@ def start(
         resources=list(amounts.values()),
         task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
         run_directory="" if run_directory is None else os.path.abspath(run_directory),
+        events_file="" if events is None else os.path.abspath(events),
     )
     return engine, {spec.name: spec.language for spec in specs.values()}
 
