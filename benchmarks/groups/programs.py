@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from cases import Case, Peer, installed
 from rain import client as rain
@@ -60,7 +59,7 @@ def hyperqueue(count: int, cpus: int) -> Iterator[Peer]:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(Path(folder), WorkerConfig(cores=cpus)) as cluster,
+        LocalCluster(folder, WorkerConfig(cores=cpus)) as cluster,
     ):
         cluster_client = cluster.client()
         yield Peer("HyperQueue, LocalCluster", measure)
