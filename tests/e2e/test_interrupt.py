@@ -31,6 +31,7 @@ CLIENT = """
     with other.bind_only():
         foreign = call("cpptester/hello", call("pytester/sleep", seconds=0.01))
         foreign.keep_outputs()
+    waited[0].keep_outputs()
     session.submit()
     say(*pids)
     hear()
@@ -39,6 +40,9 @@ CLIENT = """
         "task": lambda: waited[0].wait(),
         "timeout": lambda: session.wait(waited, timeout=1e6),
         "wait_some": lambda: session.wait_some(waited),
+        "objects": lambda: session.wait([task.output for task in waited]),
+        "fetch": lambda: waited[0].output.fetch(),
+        "fetch_outputs": lambda: waited[0].fetch_outputs(),
         "wait_all": lambda: session.wait_all(),
     }
     say("waiting")
@@ -63,7 +67,10 @@ STATES = {  # of the spinning C++ and Python task, of what runs beside, of what 
     "wait": "cancelled cancelled on",
     "timeout": "cancelled cancelled on",
     "wait_some": "cancelled cancelled on",
+    "objects": "cancelled cancelled on",
     "task": "cancelled on on",
+    "fetch": "cancelled on on",
+    "fetch_outputs": "cancelled on on",
     "wait_all": "cancelled cancelled cancelled",
 }
 
