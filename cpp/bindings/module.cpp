@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "executor.h"
 #include "objects.h"
+#include "session_views.h"
 #include "values.h"
 
 namespace py = pybind11;
@@ -19,6 +20,7 @@ PYBIND11_MODULE(_core, module) {
   bind_blob(module);
   bind_objects(module);
   bind_client(module);
+  bind_session_views(module);
   bind_completions(module);
   bind_executor(module);
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -79,10 +80,12 @@ void append_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-void append_number(std::string& out, double number) {
-  if (!std::isfinite(number)) number = 0;
-  char text[64];
-  const auto end = std::to_chars(text, text + sizeof text, number, std::chars_format::fixed, 6);
+/// To the microsecond.
+void append_time(std::string& out, double time) {
+  constexpr double kLimit = 1e15;  // beyond it there are no microseconds, nor times
+  if (!(std::abs(time) < kLimit)) time = 0;
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, time, std::chars_format::fixed, 6);
   out.append(text, end.ptr);
 }
 
@@ -90,7 +93,8 @@ void append_number(std::string& out, double number) {
 
 EventLine::EventLine(std::string_view event, double time) : text_("{\"event\": ") {
   append_string(text_, event);
-  add("time", time);
+  key("time");
+  append_time(text_, time);
 }
 
 void EventLine::key(std::string_view name) {
@@ -113,7 +117,9 @@ EventLine& EventLine::add(std::string_view name, std::int64_t number) {
 
 EventLine& EventLine::add(std::string_view name, double number) {
   key(name);
-  append_number(text_, number);
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, std::isfinite(number) ? number : 0);
+  text_.append(text, end.ptr);
   return *this;
 }
 
@@ -202,18 +208,23 @@ void EventLog::run() {
 
 void EventLog::write(const std::string& lines) {
   std::string_view left = lines;
+  const std::string separated = torn_ ? '\n' + lines : "";
+  if (torn_ && !lines.empty()) left = separated;
   while (!left.empty()) {
     const ssize_t count =
         retry_interrupted([&] { return ::write(file_.get(), left.data(), left.size()); });
     if (count <= 0) {
       const int error = errno;
       std::lock_guard lock(mutex_);
+      torn_ = true;
+      lost_ += static_cast<std::uint64_t>(std::count(left.begin(), left.end(), '\n'));
       if (trouble_.empty())
         trouble_ = "the event log " + path_ + " misses events: write: " + std::strerror(error);
       return;
     }
     left.remove_prefix(static_cast<std::size_t>(count));
   }
+  if (!lines.empty()) torn_ = false;
 }
 
 void EventLog::abandon_after_fork() noexcept { file_.reset(); }

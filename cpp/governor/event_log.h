@@ -21,6 +21,7 @@ class EventLine {
     return add(key, std::string_view(text));
   }
   EventLine& add(std::string_view key, std::int64_t number);
+  /// So that whoever reads it gets the same double.
   EventLine& add(std::string_view key, double number);
   /// [session, id]
   EventLine& add_id(std::int32_t session, std::int32_t id);
@@ -70,6 +71,7 @@ class EventLog {
   std::string trouble_;
   bool stopping_ = false;
 
+  bool torn_ = false;  // the thread's: the file may end within a line
   std::thread thread_;
 };
 

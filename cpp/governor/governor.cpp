@@ -154,8 +154,8 @@ Governor::Method Governor::intern_method(const std::string& task_type) {
       }
     }
     throw UsageError("Executor '" + name + "' is not registered (task type '" + task_type + "')" +
-                     (nearest ? "; did you mean '" + nearest->name + "'?" : ";") + " registered: " +
-                     (registered.empty() ? "none" : registered) +
+                     (nearest ? "; did you mean '" + nearest->name + "'?" : ";") +
+                     " registered: " + (registered.empty() ? "none" : registered) +
                      ", register it with Client(config=...) or Client(executors=...)");
   }
   return {static_cast<graph::TypeIndex>(found - specs.begin()),
@@ -194,6 +194,7 @@ void Governor::close_session(const SessionRef& session) {
     session->closed = true;
     impl_->runtime.pump();
     impl_->runtime.note_session(*session, "closed");
+    impl_->runtime.forget_progress(*session);
     std::erase(impl_->sessions, session);
   });
 }
@@ -370,6 +371,20 @@ std::vector<TaskReport> Governor::take_reports() {
   return reports;
 }
 
+Progress Governor::progress(const SessionRef& session, std::size_t names) {
+  Progress progress;
+  impl_->run([&] {
+    if (!session->closed) progress = impl_->runtime.progress(*session, names);
+  });
+  return progress;
+}
+
+std::vector<TaskRef> Governor::live_tasks(const SessionRef& session) {
+  std::vector<TaskRef> tasks;
+  impl_->run([&] { tasks = session->live; });
+  return tasks;
+}
+
 tasklib::blob::Store::Usage Governor::store_usage() {
   tasklib::blob::Store::Usage usage;
   impl_->run([&] {
@@ -409,6 +424,7 @@ void Governor::close() {
       session->closed = true;
       impl_->runtime.pump();
       impl_->runtime.note_session(*session, "closed");
+      impl_->runtime.forget_progress(*session);
     }
     impl_->closed = true;
   });

@@ -20,6 +20,7 @@
 #include "graph/core.h"
 #include "graph/records.h"
 #include "options.h"
+#include "tally.h"
 #include "wire/messages.h"
 
 namespace rain {
@@ -130,6 +131,11 @@ class Governor {
   std::vector<std::string> take_warnings();
   void record_reports(bool on);
   std::vector<TaskReport> take_reports();
+  /// `names`: of the task names with the most tasks, how many are told. The first call that
+  /// wants some makes the changes of state of this session's tasks cost a little more.
+  Progress progress(const graph::SessionRef& session, std::size_t names);
+  /// The tasks of a session that are submitted and have not ended.
+  std::vector<graph::TaskRef> live_tasks(const graph::SessionRef& session);
   tasklib::blob::Store::Usage store_usage();
   std::vector<std::int32_t> executor_pids();
   std::string run_directory() const;

@@ -334,6 +334,7 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
 }
 
 void Runtime::changed(const graph::TaskChanged& command) {
+  if (!tallies_.empty()) count(command);
   if (!graph::is_terminal(command.to)) {
     if (events_) note_change(command);
     return;

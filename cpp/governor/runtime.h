@@ -22,6 +22,7 @@
 #include "process/executor_session.h"
 #include "process/launcher_client.h"
 #include "process/program_build.h"
+#include "tally.h"
 
 namespace rain {
 
@@ -112,6 +113,10 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   std::vector<std::string> take_warnings();
   /// For the event log: a session opened, closed or failed.
   void note_session(const graph::SessionRecord& session, const char* state);
+  /// Counts the session's tasks by name from the first call with `names` on, until
+  /// forget_progress().
+  Progress progress(const graph::SessionRecord& session, std::size_t names);
+  void forget_progress(const graph::SessionRecord& session) { tallies_.erase(&session); }
   std::vector<std::int32_t> executor_pids() const;
 
   /// Asks idle executors to finish, waits a moment for them, kills the rest with the launcher.
@@ -139,6 +144,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void changed(const graph::TaskChanged& command);
   void tell_watchers(const graph::TaskRef& task);
   TaskReport report(const graph::TaskChanged& command);
+  /// What reports count a task under: its name, else its type.
+  const std::string& group_of(const graph::TaskRecord& task) const;
+  void count(const graph::TaskChanged& command);
   // Into the event log, if there is one.
   void note_client(const char* state);
   void note_change(const graph::TaskChanged& command);
@@ -223,6 +231,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   bool recording_ = false;
   std::unique_ptr<EventLog> events_;  // null: nobody wants one
   TimePoint store_noted_{};
+  std::unordered_map<const graph::SessionRecord*, Tally> tallies_;  // of watched sessions
   std::vector<TaskReport> reports_;
   std::unordered_map<tasklib::base::ExecutorId, std::int32_t> pids_;  // of all there ever were
   std::vector<std::string> warnings_;

@@ -82,6 +82,38 @@ TaskReport Runtime::report(const graph::TaskChanged& command) {
   return report;
 }
 
+const std::string& Runtime::group_of(const graph::TaskRecord& task) const {
+  const auto* annex = annex_of(task);
+  return annex && !annex->name.empty() ? annex->name : methods_.name(task.method);
+}
+
+Progress Runtime::progress(const graph::SessionRecord& session, std::size_t names) {
+  pump();
+  Progress progress;
+  if (const auto found = tallies_.find(&session); found != tallies_.end()) {
+    progress = found->second.read(names);
+  } else {
+    Tally tally;
+    for (const auto& task : session.live)
+      tally.add(group_of(*task), task->state.load(std::memory_order_relaxed));
+    progress = tally.read(names);
+    if (names > 0) tallies_.emplace(&session, std::move(tally));
+  }
+  for (std::size_t i = 0; i < session.ended.size(); ++i) progress.total[i] += session.ended[i];
+  return progress;
+}
+
+void Runtime::count(const graph::TaskChanged& command) {
+  const auto& task = *command.task;
+  const auto found = tallies_.find(task.session);
+  if (found == tallies_.end()) return;
+  Tally& tally = found->second;
+  const std::string& name = group_of(task);
+  tally.move(name, command.from, command.to);
+  if (command.to == TaskState::failed && task.failure && tally.wants_failures())
+    tally.add_failure(name + ' ' + task.id.to_string() + ": " + headline(task.failure->message));
+}
+
 std::vector<std::string> Runtime::take_warnings() {
   if (events_) {
     std::string trouble = events_->take_trouble();

@@ -213,6 +213,18 @@ def session_failed(session: Session, /) -> bool: ...
 def session_client(session: Session, /) -> Client | None: ...
 def session_drafts(session: Session, /) -> tuple[int, int]: ...
 
+# ---- session_views.h
+
+# by state; how many names there are; those with the most tasks; failures
+ProgressTuple: TypeAlias = tuple[list[int], int, list[tuple[str, list[int]]], list[str]]
+# id, type, name, state, ids of inputs, their labels, ids of outputs
+GraphTaskTuple: TypeAlias = tuple[int, str, str, int, list[int], list[str], list[int]]
+# id, label, state, is it a directory
+GraphObjectTuple: TypeAlias = tuple[int, str, int, bool]
+
+def session_progress(session: Session, names: int, /) -> ProgressTuple: ...
+def session_graph(session: Session, /) -> tuple[list[GraphTaskTuple], list[GraphObjectTuple]]: ...
+
 # ---- completions.h
 
 class CompletionQueue:

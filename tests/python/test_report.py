@@ -97,6 +97,7 @@ def test_report_of_a_log_is_that_of_the_client(make_client: MakeClient, tmp_path
         ]
 
     assert facts(own) == facts(read)
+    assert str(own) == str(read)
     assert own.headline() == read.headline() == "5 tasks: 3 finished, 1 failed, 1 aborted"
     text = str(own)
     assert text.splitlines()[1].split() == list(own.HEADER)

@@ -381,7 +381,10 @@ void Core::State::move(TaskRecord& task, TaskState to) {
                            " to " + to_string(to));
   if (is_terminal(to)) task.ended = now;
   task.state.store(to, std::memory_order_release);
-  if (is_terminal(to)) task.session->unfinished_tasks.fetch_sub(1, std::memory_order_release);
+  if (is_terminal(to)) {
+    ++task.session->ended[static_cast<std::size_t>(to)];
+    task.session->unfinished_tasks.fetch_sub(1, std::memory_order_release);
+  }
   commands.emplace_back(TaskChanged{TaskRef(&task), from, to, now});
 }
 

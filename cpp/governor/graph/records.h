@@ -8,6 +8,7 @@
 // run_time, ended and *_bytes; one that sees `finished` may read its outputs' states, too. All else
 // is the token holder's (an object's `data` as well: it may be dropped at any moment).
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -50,6 +51,7 @@ enum class TaskState : std::uint8_t {
   aborted,    // an ancestor failed or was cancelled (on_error="continue")
 };
 constexpr bool is_terminal(TaskState state) { return state >= TaskState::finished; }
+constexpr std::size_t kTaskStates = 8;
 
 enum class ObjectState : std::uint8_t {
   draft,
@@ -196,7 +198,8 @@ struct SessionRecord {
   FailurePtr failure;              // the first one by event order (OnError::fail)
   std::vector<TaskRef> live;       // submitted and not terminal, unordered
   std::vector<ObjectRef> holding;  // finished objects that still have data, unordered
-  bool entered = false;            // the Core knows it: had a submit, not closed since
+  std::array<std::uint64_t, kTaskStates> ended{};  // tasks, by terminal state
+  bool entered = false;  // the Core knows it: had a submit, not closed since
 };
 
 }  // namespace rain::graph

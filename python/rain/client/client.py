@@ -248,6 +248,23 @@ class Client:
             for line in lines:
                 warnings.warn(line, RainWarning, stacklevel=3)
 
+    def _repr_html_(self) -> str:
+        from rain.common.text import html_card, size_text
+
+        rows = [("executors", ", ".join(sorted(self._languages)) or "none")]
+        if self.closed:
+            rows.insert(0, ("state", "closed"))
+        else:
+            store = self._engine.store_usage()
+            used, budget = store["blobs_bytes"], store["budget_bytes"]
+            rows += [
+                ("cpus", str(self._engine.cpus)),
+                ("processes", str(len(self._engine.executor_pids()))),
+                ("blobs", f"{store['blobs']}, {size_text(used)} of {size_text(budget)}"),
+                ("run directory", self._engine.run_directory),
+            ]
+        return html_card(type(self).__name__, rows)
+
     def __repr__(self) -> str:
         state = "closed" if self.closed else ", ".join(sorted(self._languages)) or "no executors"
         return f"<{type(self).__name__}: {state}>"

@@ -174,6 +174,22 @@ class DataObject(_core.DataObjectBase, Future):
         if self._is_directory:
             raise TypeError("Blob expected.")
 
+    def _repr_html_(self) -> str:
+        from rain.common.text import html_card, size_text
+
+        try:
+            self._id  # noqa: B018
+        except RainException:
+            return html_card(repr(self), ())
+        rows = [("id", str(self.id)), ("label", self.label or "")]
+        rows.append(("type", "directory" if self._is_directory else self.content_type or "bytes"))
+        rows.append(("state", "not submitted" if self.state is None else self.state.name))
+        info = self.info
+        if info is not None and info.size is not None:
+            rows.append(("size", size_text(info.size)))
+        rows.append(("kept", "yes" if self._kept else "no"))
+        return html_card(type(self).__name__, rows)
+
     def __repr__(self) -> str:
         try:
             self._id  # noqa: B018

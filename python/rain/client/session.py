@@ -11,9 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
-    from typing import Any, TypeAlias
+    from typing import Any, TextIO, TypeAlias
 
     from rain.client.client import Client
+    from rain.client.graph import Graph
     from rain.client.many import Results
     from rain.client.task import Task
     from rain.common.data_instance import DataInstance
@@ -311,6 +312,64 @@ class Session(_core.SessionBase):
             f"{self!r} cannot be pickled: it belongs to this process' client. Give tasks data "
             "objects as inputs instead"
         )
+
+    def progress(self, timeout: float | None = None, file: TextIO | None = None) -> None:
+        """Show how far the session is until it has no unfinished task, and wait so long.
+
+        A bar with counts by state and task name, an estimate of the time left, and the first
+        failures: drawn with ``rich`` on a terminal and with ``tqdm`` in a notebook, where they are
+        installed, else in lines. It waits as wait_all(), Ctrl-C cancels the tasks, too.
+
+        What had ended before the first call for this session is counted, but without names.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+        file : text file, optional
+            Default: standard error.
+
+        Raises
+        ------
+        TaskException
+            With ``on_error="fail"``: the session has failed.
+        WaitTimeout
+        """
+        from rain.client.progress import watch
+
+        if not self.active:
+            raise SessionClosed("Session is closed")
+        watch(self, timeout, file)
+        self._check()
+
+    def make_graph(self, show_ids: bool = True) -> Graph:
+        """Return a picture of the session's graph: ``write(file)``, ``show()``, ``make_dot()``, …
+
+        It has the tasks that have not ended, submitted or not, all that the program still has in a
+        variable, and their data objects.
+        """
+        from rain.client.graph import Graph
+
+        return Graph(*_core.session_graph(self), show_ids)
+
+    def _repr_html_(self) -> str:
+        from rain.common.text import html_card
+
+        rows = [("id", str(self.session_id)), ("name", self.name)]
+        if not self.active:
+            rows.append(("state", "closed"))
+        else:
+            if _core.session_failed(self):
+                rows.append(("state", "failed"))
+            tasks, objects = _core.session_drafts(self)
+            rows.append(("not submitted", f"{tasks} tasks, {objects} data objects"))
+            if self.client is not None:
+                from rain.client.progress import states_texts
+
+                states = _core.session_progress(self, 0)[0]
+                counts = [f"{sum(states)} submitted", *states_texts(states)]
+                rows.append(("tasks", ", ".join(counts)))
+        return html_card(type(self).__name__, rows)
 
     def __repr__(self) -> str:
         state = "" if self.active else " closed"

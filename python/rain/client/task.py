@@ -225,6 +225,28 @@ class Task(_core.TaskBase, Future):
         """Raise if the session has failed; state and info are always up to date."""
         self.session.update((self,))
 
+    def _repr_html_(self) -> str:
+        from rain.common.text import html_card, seconds_text
+
+        try:
+            self._id  # noqa: B018
+        except RainException:
+            return html_card(repr(self), ())
+        inputs, outputs = self._ids()
+        rows = [("id", str(self.id)), ("type", self.task_type)]
+        if self.name:
+            rows.append(("name", self.name))
+        rows.append(("state", "not submitted" if self.state is None else self.state.name))
+        info = self.info
+        if info is not None and info.duration is not None:
+            rows.append(("run time", seconds_text(info.duration)))
+        failure = _core.failure(self)
+        if failure is not None:
+            rows.append(("error", failure[3][:1000]))
+        rows.append(("inputs", ", ".join(f"{a}/{b}" for a, b in inputs)))
+        rows.append(("outputs", ", ".join(f"{a}/{b}" for a, b in outputs)))
+        return html_card(type(self).__name__, rows)
+
     def __repr__(self) -> str:
         try:
             self._id  # noqa: B018

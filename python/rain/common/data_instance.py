@@ -109,5 +109,15 @@ class DataInstance(_core.Blob):
         """Make the data appear at `path`: on the client the same as write()."""
         self.write(path)
 
+    def _repr_html_(self) -> str:
+        from rain.common.text import html_card, size_text
+
+        rows = [("size", size_text(len(self)))]
+        if self._path is None:
+            rows.append(("content type", self.content_type or "none"))
+        else:
+            rows.append(("path", self._path))
+        return html_card("DataInstance", rows)
+
     def __repr__(self) -> str:
         return f"<DataInstance size={len(self)}>"

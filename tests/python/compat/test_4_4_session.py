@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -275,3 +276,15 @@ def test_session_without_client_builds_graphs() -> None:
         assert (task.id.session_id, session.session_id) == (5, 5)
         assert session.client is None
         assert [data.id.id for data in (*task.inputs, *task.outputs)] == [10, 12]
+
+
+def test_q18_make_graph_works_with_tasks(graph: Session, tmp_path: Path) -> None:
+    task = Task((blob("x", "in"),), ["out"], task_type="a/b")
+    picture = graph.make_graph(show_ids=True)
+    dot = picture.make_dot("Graph")
+    for part in ("digraph", "a/b", "in", "out", f"id={task.id.id}"):
+        assert part in dot
+    picture.write(str(tmp_path / "graph.dot"))
+    assert (tmp_path / "graph.dot").read_text() == dot
+    assert callable(picture.show)
+    assert "id=" not in graph.make_graph(show_ids=False).make_dot("Graph")
