@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cases import BUILD, HERE
 
-GROUPS = ("tasks", "graph", "remote", "programs", "concat")
+GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat")
 
 
 def build_executors() -> None:

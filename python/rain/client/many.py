@@ -30,6 +30,7 @@ class Results:
     """
 
     _BATCH = 512  # of outputs that are looked at together
+    _timeout_error = WaitTimeout
 
     def __init__(
         self,
@@ -37,12 +38,10 @@ class Results:
         count: int,
         chunked: bool,
         timeout: float | None = None,
-        timeout_error: type[WaitTimeout] = WaitTimeout,
     ) -> None:
         if timeout is not None and timeout != timeout:
             raise ValueError("timeout must not be NaN")
         self.tasks = tasks
-        self._timeout_error = timeout_error
         self._collected: deque[_core.Blob | None] | None = None
         self._count = count
         self._chunked = chunked
@@ -76,6 +75,11 @@ class Results:
             outputs = [task._outputs[0] for task in self.tasks[self._next :]]
             self._collected = deque(_core.views(outputs))
 
+    def _exception_of(self, item: Item) -> BaseException:
+        from rain.client.failures import exception_of
+
+        return exception_of(item)
+
     def _take(self) -> None:
         """Wait for the next task; take its results, and those of the next ones that are there."""
         first = self.tasks[self._next]
@@ -97,9 +101,7 @@ class Results:
             self._next += 1
             if self._collected is not None:
                 self._collected.popleft()
-            from rain.client.failures import exception_of
-
-            raise exception_of(problem)
+            raise self._exception_of(problem)
         outputs = []
         for task in self.tasks[self._next : self._next + self._BATCH]:
             if not _core.is_finished(task):
@@ -164,6 +166,11 @@ def is_remote(function: Any) -> bool:
     from rain.client.pycode import Remote
 
     return isinstance(function, Remote)
+
+
+def is_plain(function: Any) -> bool:
+    """Whether it is a function that knows nothing of rain."""
+    return callable(function) and not is_task_class(function) and not is_remote(function)
 
 
 def task_maker(function: Any) -> Callable[..., Task]:
@@ -283,6 +290,11 @@ class Completed:
                     yield self._ready.popleft()
         finally:
             loop.remove_reader(fd)
+
+    def _exception_of(self, item: Item) -> BaseException:
+        from rain.client.failures import exception_of
+
+        return exception_of(item)
 
     def _take(self) -> None:
         for item in self._queue.take():

@@ -46,5 +46,5 @@ class PlainFunction(Remote):
             name=self.name,
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Task:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Task:
         return self.task(args, kwargs)

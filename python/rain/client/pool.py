@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import threading
+import time
+import types
 import weakref
 from collections import deque
 from concurrent import futures
@@ -13,8 +16,9 @@ from concurrent import futures
 from rain import _core
 from rain.client.dispatch import Dispatcher, logger
 from rain.client.futures import loaded
-from rain.client.many import Results, make_chunks, task_maker
-from rain.common.errors import RainException, TaskCancelled, UsageError, WaitTimeout
+from rain.client.many import Results, is_plain, is_remote, make_chunks, task_maker
+from rain.common.errors import ExecutorDied, RainException, TaskCancelled, UsageError, WaitTimeout
+from rain.common.plain import Initialized, InitializerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rain.client.client import Client
-    from rain.client.session import Session
+    from rain.client.session import Item, Session
     from rain.client.task import Task
 
 _REMEMBERED_FUNCTIONS = 64
@@ -30,6 +34,25 @@ _REMEMBERED_FUNCTIONS = 64
 
 class PoolTimeout(WaitTimeout, futures.TimeoutError):
     """The timeout of Executor.map() is over."""
+
+
+@functools.cache
+def _process_died() -> type[ExecutorDied]:
+    """Return the class for calls whose process died. Made when needed: the import takes a while."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    class ProcessDied(ExecutorDied, BrokenProcessPool):
+        """The process that ran the call died. Other calls go on."""
+
+    return ProcessDied
+
+
+def _captures_nothing(function: Any) -> bool:
+    if isinstance(function, types.FunctionType):
+        return not function.__closure__
+    if isinstance(function, types.BuiltinFunctionType):
+        return isinstance(function.__self__, types.ModuleType)
+    return isinstance(function, (str, type)) or is_remote(function)
 
 
 class TaskFuture(futures.Future):  # type: ignore[type-arg]
@@ -68,6 +91,9 @@ class _Pool(Dispatcher):
         self.own_session = True
         self.results: weakref.WeakSet[Results] = weakref.WeakSet()
         self.shut_down = False
+        self.initializer: tuple[Callable[..., object], tuple[Any, ...]] | None = None
+        self.key = f"{os.getpid()}-{id(self)}-{time.monotonic_ns()}"
+        self._broken = ""  # why the initializer failed
         self._noted: deque[tuple[TaskFuture, Any, tuple[Any, ...], dict[str, Any]]] = deque()
         self._unfinished: set[TaskFuture] = set()
         self._makers: dict[Any, Callable[..., Task]] = {}
@@ -103,7 +129,7 @@ class _Pool(Dispatcher):
                 task._keep_outputs(True)
                 tasks.append(task)
             self.session.submit()
-        results = Results(tasks, count, chunked, timeout, PoolTimeout)
+        results = _PoolResults(self, tasks, count, chunked, timeout)
         self.results.add(results)
         return results
 
@@ -112,18 +138,29 @@ class _Pool(Dispatcher):
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self.shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._broken:
+            raise self._broken_pool()
+
+    def _broken_pool(self) -> futures.BrokenExecutor:
+        from concurrent.futures.process import BrokenProcessPool
+
+        return BrokenProcessPool(f"the initializer of the executor failed: {self._broken}")
 
     def maker(self, function: Any) -> Callable[..., Task]:
-        """Return what makes tasks of a function, which is sent once."""
-        try:
-            make = self._makers.get(function)
-        except TypeError:  # not hashable
-            return task_maker(function)
+        """Return what makes tasks of a function, which is sent once if it captures nothing."""
+        if not _captures_nothing(function):  # to keep it would keep what it captured
+            return task_maker(self._initialized(function))
+        make = self._makers.get(function)
         if make is None:
-            make = self._makers[function] = task_maker(function)
+            make = self._makers[function] = task_maker(self._initialized(function))
             if len(self._makers) > _REMEMBERED_FUNCTIONS:
                 del self._makers[next(iter(self._makers))]
         return make
+
+    def _initialized(self, function: Any) -> Any:
+        if self.initializer is None or not is_plain(function):
+            return function
+        return Initialized(function, self.key, *self.initializer)
 
     # ---- on the thread
 
@@ -196,7 +233,30 @@ class _Pool(Dispatcher):
             error = trouble
         if isinstance(error, TaskCancelled):
             future.cancel()
-        self._end(future, None, error)
+        self._end(future, None, self.translated(error))
+
+    def translated(self, error: BaseException) -> BaseException:
+        """Return what users of the standard library's pools expect in the place of `error`."""
+        if isinstance(error, ExecutorDied):
+            died = _process_died()(*error.args)
+            died.__dict__.update(error.__dict__)
+            return died
+        if isinstance(error, InitializerError):
+            self._give_up(str(getattr(error, "original", error)))
+            return self._broken_pool()
+        return error
+
+    def _give_up(self, reason: str) -> None:
+        """End all calls: no process could be made ready for them."""
+        with self._lock:
+            self._broken = reason
+            unfinished = list(self._unfinished)
+        tasks = [task for future in unfinished if (task := future._task) is not None]
+        for future in unfinished:
+            self._end(future, None, self._broken_pool())
+        for task in tasks:
+            with contextlib.suppress(UsageError):
+                task.cancel()
 
     def _end(self, future: TaskFuture, value: Any, error: BaseException | None) -> None:
         self._unfinished.discard(future)
@@ -254,6 +314,17 @@ class _Pool(Dispatcher):
             _pools.discard(self)
 
 
+class _PoolResults(Results):
+    _timeout_error = PoolTimeout
+
+    def __init__(self, pool: _Pool, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._pool = pool
+
+    def _exception_of(self, item: Item) -> BaseException:
+        return self._pool.translated(super()._exception_of(item))
+
+
 class Executor(futures.Executor):
     """Runs calls in processes, as ProcessPoolExecutor does, through a Client.
 
@@ -266,11 +337,16 @@ class Executor(futures.Executor):
     session : Session, optional
         Whose tasks the calls are; with ``on_error="continue"``. Default: one of its own. shutdown()
         leaves it open, and waits for all of its tasks.
+    initializer : callable, optional
+        Called in each process before its first call of a function. If it raises, all calls end with
+        BrokenProcessPool, and no more are taken.
+    initargs : tuple
+        Its arguments.
     **client_arguments
         For Client, if it is one of its own: ``executors=``, ``memory=``, …
 
     The futures are real ones; cancel() works on running calls, too. A process that dies fails the
-    call that it ran, with ExecutorDied: the others go on.
+    call that it ran, with ExecutorDied (here a BrokenProcessPool, too): the others go on.
     """
 
     def __init__(
@@ -278,8 +354,16 @@ class Executor(futures.Executor):
         max_workers: int | None = None,
         client: Client | None = None,
         session: Session | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
         **client_arguments: Any,
     ) -> None:
+        for name in ("mp_context", "max_tasks_per_child"):
+            if client_arguments.pop(name, None) is not None:
+                raise ValueError(f"{name} says how to fork or spawn processes: leave it out here")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         given = client if session is None else session
@@ -297,6 +381,8 @@ class Executor(futures.Executor):
             made = client.new_session("Executor", on_error="continue")
         self._pool = _Pool(made if session is None else session, own)
         self._pool.own_session = session is None
+        if initializer is not None:
+            self._pool.initializer = (initializer, initargs)
         with _pools_lock:
             _pools.add(self._pool)
         self._end = weakref.finalize(self, _shut_down_unused, self._pool)

@@ -273,7 +273,7 @@ class _Call:
         except RainException:
             raise
         except Exception as error:
-            raise RainException(
+            raise NotPickled(
                 f"argument {name!r} of remote function {self.name!r} cannot be pickled: "
                 f"{type(error).__name__}: {error}"
             ) from error
@@ -283,6 +283,10 @@ class _Call:
         if seconds > PICKLE_ARG_TIME_LIMIT:
             _warn_of_time(name, seconds)
         return _text(data)
+
+
+class NotPickled(RainException, pickle.PicklingError):
+    """A function or an argument of one cannot be pickled."""
 
 
 class _Reduced:
@@ -372,7 +376,7 @@ def _pickle_function(name: str, fn: Callable[..., Any]) -> memoryview:
         _FunctionPickler(file, protocol=_PROTOCOL).dump(fn)
     except Exception as error:
         why = str(error) if isinstance(error, RainException) else f"{type(error).__name__}: {error}"
-        raise RainException(f"remote function {name!r} cannot be pickled: {why}") from error
+        raise NotPickled(f"remote function {name!r} cannot be pickled: {why}") from error
     seconds = time.process_time() - start
     data = file.getbuffer()
     if len(data) > PICKLE_ARG_SIZE_LIMIT:
