@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any, TypeVar
 
+    from rain.client.data import DataObject
     from rain.client.session import Item
     from rain.client.task import Task
     from rain.common.data_instance import DataInstance
@@ -91,6 +92,17 @@ def loaded(data: DataInstance) -> Any:
     from rain.common.content_type import has_decoder
 
     return data.load() if has_decoder(data.content_type) else data
+
+
+def value_of(output: DataObject, data: _core.Blob | None) -> Any:
+    """Return what the data of a finished object mean, as loaded() does, without an instance."""
+    if data is not None and data._path is None:
+        info = output._result()
+        if info is not None and info[1] == "pickle":
+            import pickle
+
+            return pickle.loads(data)
+    return loaded(output.session._instance(output, data))
 
 
 def task_result(task: Task, timeout: float | None) -> Any:

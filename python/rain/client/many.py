@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 from rain import _core
-from rain.client.futures import loaded
+from rain.client.futures import value_of
 from rain.common.errors import WaitTimeout
 
 TYPE_CHECKING = False
@@ -113,7 +113,7 @@ class Results:
         else:
             views = [self._collected.popleft() for _ in outputs]
         for output, data in zip(outputs, views, strict=True):
-            value = loaded(output.session._instance(output, data))
+            value = value_of(output, data)
             if self._chunked:
                 self._ready.extend(value)
             else:

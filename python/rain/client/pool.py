@@ -15,7 +15,7 @@ from concurrent import futures
 
 from rain import _core
 from rain.client.dispatch import Dispatcher, logger
-from rain.client.futures import loaded
+from rain.client.futures import value_of
 from rain.client.many import Results, is_plain, is_remote, make_chunks, task_maker
 from rain.common.errors import ExecutorDied, RainException, TaskCancelled, UsageError, WaitTimeout
 from rain.common.plain import Initialized, InitializerError
@@ -218,7 +218,7 @@ class _Pool(Dispatcher):
             return
         for (future, output), data in zip(finished, views, strict=True):
             try:
-                value = loaded(self.session._instance(output, data))
+                value = value_of(output, data)
             except Exception as error:
                 self._end(future, None, error)
             else:

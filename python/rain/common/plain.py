@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+
+from rain.common.content_type import encode_value
 from rain.common.ndarray import is_array
 
 TYPE_CHECKING = False
@@ -10,6 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rain.executor.context import Context
+    from rain.executor.datainstance import DataInstance
+
+_ATOMS = (type(None), bool, int, float, str, bytes)  # what is pickled without another look
 
 
 def run_plain(
@@ -20,7 +26,10 @@ def run_plain(
     result = function(*args, **kwargs)
     if is_array(result) and not result.dtype.hasobject:
         return result
-    return ctx.pickled(result)
+    data = pickle.dumps(result) if type(result) in _ATOMS else encode_value(result, "pickle")
+    instance: DataInstance = ctx._make_blob(data)  # type: ignore[assignment]
+    instance._set_content_type("pickle")
+    return instance
 
 
 class InitializerError(Exception):
