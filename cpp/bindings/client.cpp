@@ -489,14 +489,13 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
 py::list take_reports(Engine& engine) {
   py::list list;
   for (const auto& report : engine.take_reports())
-    list.append(py::make_tuple(py::make_tuple(report.id.session, report.id.id), report.task_type,
-                               report.executor_type, report.name, static_cast<int>(report.state),
-                               report.executor, report.pid, report.start_seconds,
-                               report.run_seconds, report.input_bytes, report.output_bytes,
-                               report.copied_bytes, report.attempts,
-                               py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
-                                   report.error.data(),
-                                   static_cast<Py_ssize_t>(report.error.size()), "replace"))));
+    list.append(py::make_tuple(
+        py::make_tuple(report.id.session, report.id.id), report.task_type, report.executor_type,
+        report.name, static_cast<int>(report.state), report.executor, report.pid,
+        report.start_seconds, report.run_seconds, report.input_bytes, report.output_bytes,
+        report.copied_bytes, report.attempts,
+        py::reinterpret_steal<py::str>(PyUnicode_DecodeUTF8(
+            report.error.data(), static_cast<Py_ssize_t>(report.error.size()), "replace"))));
   return list;
 }
 

@@ -98,8 +98,8 @@ std::shared_ptr<Data> take_path(const std::string& path, DataDirectory& place,
   const bool is_data = path.compare(0, place.path().size() + 1, place.path() + "/") == 0;
   std::string target = place.fresh();
   if (S_ISDIR(status.st_mode)) {
-    const auto size = is_data ? builtin::copy_tree(path, target)
-                              : builtin::adopt(path, target, place.path());
+    const auto size =
+        is_data ? builtin::copy_tree(path, target) : builtin::adopt(path, target, place.path());
     return std::make_shared<DirectoryData>(releases, std::move(target), size.bytes);
   }
   if (!S_ISREG(status.st_mode)) {
