@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cases import BUILD, HERE
 
-GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat")
+GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat", "data")
 
 
 def build_executors() -> None:

@@ -1,0 +1,39 @@
+// Executor "cppdata": makes large blobs and looks at them.
+#include <tasklib/executor.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+std::unique_ptr<tasklib::DataInstance> text(std::uint64_t number) {
+  return std::make_unique<tasklib::MemDataInstance>(std::to_string(number));
+}
+
+}  // namespace
+
+int main() {
+  tasklib::Executor executor("cppdata");
+  // Config: the size. A blob of it, filled with one value.
+  executor.add_task("fill", [](tasklib::Context& ctx, auto&, auto& outputs) {
+    auto blob = ctx.alloc(static_cast<std::size_t>(ctx.config().as_int()));
+    std::memset(blob.data(), 7, blob.size());
+    outputs.push_back(std::move(blob).seal());
+  });
+  // First byte and size.
+  executor.add_task("first", [](tasklib::Context&, auto& inputs, auto& outputs) {
+    outputs.push_back(text(inputs[0]->get_ptr()[0] + inputs[0]->get_size()));
+  });
+  // Size alone: the bytes are not touched.
+  executor.add_task("size", [](tasklib::Context&, auto& inputs, auto& outputs) {
+    outputs.push_back(text(inputs[0]->get_size()));
+  });
+  // Sum of all bytes.
+  executor.add_task("sum", [](tasklib::Context&, auto& inputs, auto& outputs) {
+    const unsigned char* bytes = inputs[0]->get_ptr();
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < inputs[0]->get_size(); ++i) sum += bytes[i];
+    outputs.push_back(text(sum));
+  });
+  executor.start();
+}
