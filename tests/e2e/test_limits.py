@@ -25,6 +25,7 @@ from rain.client import (
     blob,
     remote,
 )
+from rain.client.tasks import Execute
 from tasks import contains, works
 from world import exists, pauses, wait_until
 
@@ -172,6 +173,18 @@ def test_each_task_is_told_which_gpu_it_has(rich: Client) -> None:
         assert seen <= {"0 0", "3 3"}
         before = os.environ.get("CUDA_VISIBLE_DEVICES")
         assert after.output.fetch().get_bytes().decode() == f"{before}{{}}"
+
+
+def test_programs_are_told_their_gpu_and_cpus(rich: Client) -> None:
+    with rich.new_session() as session:
+        command = "echo $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS"
+        granted = Execute(command, stdout=True, shell=True, cpus=2, resources={"gpu": 2})
+        plain = Execute("echo $OMP_NUM_THREADS", stdout=True, shell=True)
+        for task in (granted, plain):
+            task.keep_outputs()
+        session.submit()
+        assert granted.output.fetch().get_str() == "0,3 2 2\n"
+        assert plain.output.fetch().get_str() == "1\n"
 
 
 def test_two_gpus_for_one_task(rich: Client) -> None:

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/errors.h"
@@ -19,6 +20,7 @@
 #include "builtin/tree.h"
 #include "launcher/remove_tree.h"
 #include "process/death_report.h"
+#include "process/environment.h"
 #include "process/launcher_client.h"
 #include "process/log_tail.h"
 
@@ -160,6 +162,8 @@ class RunJob final : public Job, public Pool::Work, public std::enable_shared_fr
       : builtin_(call.builtin),
         host_(call.host),
         executor_(call.executor),
+        cpus_(call.task.cpus),
+        visible_devices_(call.host.visible_devices(call.task)),
         args_(std::move(config.args)),
         outputs_(call.task.outputs.begin(), call.task.outputs.end()),
         out_paths_(std::move(config.out_paths)),
@@ -290,6 +294,8 @@ class RunJob final : public Job, public Pool::Work, public std::enable_shared_fr
     request.owner = programs.next_owner();
     request.env = programs.environment();
     request.env.push_back(request.owner);
+    process::set_thread_counts(request.env, cpus_);
+    if (visible_devices_) process::set_variable(request.env, *visible_devices_);
     request.working_directory = work_path();
     if (!stdin_path_.empty()) request.stdin_path = stdin_path_;
     request.stdout_path = stdout_path_;
@@ -365,6 +371,8 @@ class RunJob final : public Job, public Pool::Work, public std::enable_shared_fr
   Builtin& builtin_;
   Host& host_;
   const tasklib::base::ExecutorId executor_;
+  const std::uint32_t cpus_;
+  const std::optional<std::string> visible_devices_;
   const std::vector<std::string> args_;
   const std::vector<graph::ObjectRef> outputs_;
   const std::vector<std::string> out_paths_;
