@@ -176,6 +176,52 @@ def test_full_file_system_is_refused_with_a_way_out(
     assert rest == "[]"
 
 
+def test_built_in_tasks_say_when_the_disk_is_full_and_the_next_ones_run(
+    commands: dict[str, Any], tmp_path: Path
+) -> None:
+    need("unshare", "--mount")
+    text = """
+    import subprocess
+    from rain.client.tasks import Execute, LoadDir, MakeDirectory
+    place = sys.argv[1]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "none", place], check=True)
+    source = os.path.join(os.path.dirname(place), "large")
+    with open(source, "wb") as file:
+        file.write(bytes(8 << 20))
+    os.mkdir(source + ".d")
+    os.rename(source, source + ".d/file")
+    with Client(run_directory=place) as client:
+        with client.new_session(on_error="continue") as session:
+            def fails(task):
+                task.keep_outputs()
+                session.submit()
+                try:
+                    task.wait()
+                    say("ran")
+                except TaskException as error:
+                    say(error.message.replace("\\n", "; "))
+            large = blob(bytes(8 << 20))
+            large.keep()
+            fails(Execute("head -c 8388608 /dev/zero", stdout=True))
+            fails(Execute(["cp", Input("in", path="x", dataobj=large), Output("out")]))
+            fails(LoadDir(source + ".d"))
+            fails(MakeDirectory([("a/b", large)]))
+            good = Execute("echo good", stdout=True, shell=True)
+            good.keep_outputs()
+            session.submit()
+            say(good.output.fetch().get_str().strip())
+    say(os.listdir(place))
+    """
+    place = tmp_path / "place"
+    place.mkdir()
+    with program(text, commands, place, wrap=["unshare", "--mount"]) as process:
+        *failures, good, rest = outcome(process).splitlines()
+    assert len(failures) == 4, failures
+    for failure in failures:
+        assert "No space left on device" in failure or "exit code 1" in failure, failure
+    assert (good, rest) == ("good", "[]")
+
+
 def test_file_system_that_fills_up_fails_the_tasks_that_need_it(
     commands: dict[str, Any], tmp_path: Path
 ) -> None:
