@@ -1,4 +1,6 @@
-"""Results of run.py as a page of tables: ``python benchmarks/tables.py RESULT.json… > docs/performance.md``.
+"""Results of run.py as a page of tables.
+
+    python benchmarks/tables.py RESULT.json… > docs/performance.md
 
 Of a case that is in several files the last one counts.
 """
@@ -12,9 +14,9 @@ from pathlib import Path
 
 HEAD = """# Performance
 
-Printed by `benchmarks/tables.py` from what `make bench` measured. A case and its peers are measured in turns in one run;
-figures are medians over the rounds. The last column is ours over theirs for times (small is good), and how many times
-as many for rates.
+Printed by `benchmarks/tables.py` from what `make bench` measured. A case and its peers are measured
+in turns in one run; figures are medians over the rounds. The last column is ours over theirs for
+times (small is good), and how many times as many for rates.
 """
 
 

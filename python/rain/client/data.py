@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from rain import _core
 from rain.client.futures import Future, loaded
+from rain.common import ndarray
 from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
+
+    import numpy as np
 
     from rain.client.session import Session
     from rain.client.states import DataObjectState
@@ -143,6 +146,10 @@ class DataObject(_core.DataObjectBase, Future):
         """Wait for the data and return them. See Session.fetch."""
         return self.session.fetch(self)
 
+    def fetch_array(self) -> np.ndarray[Any, Any]:
+        """Wait for the data and return them as a numpy array. See DataInstance.as_array."""
+        return self.fetch().as_array()
+
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the data and return what they mean.
 
@@ -214,9 +221,11 @@ def blob(
 
     Parameters
     ----------
-    value : bytes-like, str, or anything that `encode` can encode
+    value : bytes-like, str, numpy array, or anything that `encode` can encode
         Anything with the buffer protocol is taken as its bytes, written once to where tasks read
         it: for large data into shared memory. A str is stored as UTF-8, with content type "text".
+        Of a numpy array (without `content_type`) shape and dtype go along, and ``load()`` gives a
+        view of it: content type "user/ndarray".
     label : str, optional
     content_type : str, optional
         What the bytes are; only with bytes-like values.
@@ -241,9 +250,17 @@ def blob(
         content_type = encode if encode is not None else "text"
         check_content_type(content_type)
         value = encode_value(value, content_type)
+    attributes = None
+    if content_type is None and ndarray.is_array(value):
+        attributes = {ndarray.ATTRIBUTE: ndarray.describe(value)}
+        content_type = ndarray.CONTENT_TYPE
+        if value.flags.c_contiguous or value.dtype.kind in "mMO":
+            value = ndarray.as_bytes(value)  # else it is put into C order while it is written
     obj = DataObject.__new__(DataObject)
     try:
         obj._create(session, label, content_type, value, "blob")
+        if attributes is not None:
+            obj._write_spec(label, content_type, attributes)
     except TypeError as error:
         try:
             memoryview(value)

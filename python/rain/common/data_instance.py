@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    import numpy as np
+
     from rain.common.attributes import ObjectInfo, ObjectSpec
     from rain.common.data_type import DataType
     from rain.common.ids import ID
@@ -91,7 +93,8 @@ class DataInstance(_core.Blob):
         if self.content_type == "user/ndarray":
             from rain.common import ndarray
 
-            value = ndarray.load(self, self._raw_info[4].get(ndarray.ATTRIBUTE))
+            attributes = {**self._raw_spec[3], **self._raw_info[4]}
+            value = ndarray.load(self, attributes.get(ndarray.ATTRIBUTE))
         else:
             from rain.common.content_type import decode_value
 
@@ -99,6 +102,30 @@ class DataInstance(_core.Blob):
         if cache:
             self._loaded = value
         return value
+
+    def as_array(self, copy: bool = False) -> np.ndarray[Any, Any]:
+        """Return the data as a numpy array: with shape and dtype where they are known, else bytes.
+
+        Parameters
+        ----------
+        copy : bool
+            Return an array of its own that can be written to. Without, the array is a read-only
+            view of the data, which lives as long as anybody has it.
+
+        Raises
+        ------
+        RainException
+            The content type is "user/ndarray", and shape or dtype are missing or do not fit.
+        """
+        from rain.common import ndarray
+
+        if self.content_type == ndarray.CONTENT_TYPE:
+            array = self.load()
+        else:
+            import numpy as np
+
+            array = np.frombuffer(memoryview(self), np.uint8)
+        return array.copy() if copy else array  # type: ignore[no-any-return]
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the data to a file, which is replaced if it exists."""

@@ -105,6 +105,12 @@ class Context(TaskContext):
         array = np.ndarray(dimensions, item, buffer=memoryview(self.alloc(count * item.itemsize)))
         return array
 
+    def zeros(self, shape: int | tuple[int, ...], dtype: DTypeLike = float) -> np.ndarray[Any, Any]:
+        """Return an array of zeros in shared memory. See empty()."""
+        array = self.empty(shape, dtype)
+        array.fill(0)
+        return array
+
     def blob(
         self, value: Any, content_type: str | None = None, encode: str | None = None
     ) -> DataInstance:

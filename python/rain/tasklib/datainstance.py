@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    import numpy as np
+
 
 class DataInstance(_core.TaskData):
     """The data of one input, or of an output on its way out.
@@ -68,6 +70,30 @@ class DataInstance(_core.TaskData):
         from rain.common.content_type import decode_value
 
         return decode_value(memoryview(self), self.content_type or None)
+
+    def as_array(self, copy: bool = False) -> np.ndarray[Any, Any]:
+        """Return the data as a numpy array: with shape and dtype where they are known, else bytes.
+
+        Parameters
+        ----------
+        copy : bool
+            Return an array of its own that can be written to. Without, the array is a read-only
+            view of the data, which lives as long as anybody has it.
+
+        Raises
+        ------
+        RainException
+            The content type is "user/ndarray", and shape or dtype are missing or do not fit.
+        """
+        from rain.common import ndarray
+
+        if self.content_type == ndarray.CONTENT_TYPE:
+            array = self.load()
+        else:
+            import numpy as np
+
+            array = np.frombuffer(memoryview(self), np.uint8)
+        return array.copy() if copy else array  # type: ignore[no-any-return]
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Make a writable copy of the data, a file or a directory, at `path`."""
