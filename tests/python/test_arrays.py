@@ -50,6 +50,14 @@ def test_a_constant_of_the_client_is_an_array_in_every_session(client: Client) -
             assert double(constant).output.fetch_array().shape == (200, 300)
 
 
+def test_a_session_makes_constants_while_another_is_active(client: Client) -> None:
+    session = client.new_session()
+    with client.new_session():
+        constant = session.put(ARRAYS["matrix"], "m")
+    assert (constant.session, constant.label) == (session, "m")
+    assert np.array_equal(constant.fetch_array(), ARRAYS["matrix"])
+
+
 def test_other_data_are_an_array_of_bytes(session: Session) -> None:
     array = blob(b"abc").fetch_array()
     assert (array.dtype, array.tolist()) == (np.uint8, [97, 98, 99])

@@ -218,6 +218,18 @@ class Session(_core.SessionBase):
 
         return DirectoryInstance(data, raw_spec, raw_info)
 
+    def put(
+        self,
+        value: Any,
+        label: str | None = "const",
+        content_type: str | None = None,
+        encode: str | None = None,
+    ) -> DataObject:
+        """Make a constant of this session, active or not. See `rain.client.blob`."""
+        from rain.client.data import blob
+
+        return blob(value, label, content_type, encode, session=self)
+
     def map(
         self, function: Any, *iterables: Iterable[Any], chunksize: int | None = None
     ) -> Results:
