@@ -94,6 +94,7 @@ class _Pool(Dispatcher):
         self.initializer: tuple[Callable[..., object], tuple[Any, ...]] | None = None
         self.key = f"{os.getpid()}-{id(self)}-{time.monotonic_ns()}"
         self._broken = ""  # why the initializer failed
+        self._cancelling = False  # what is not with a process yet ends
         self._noted: deque[tuple[TaskFuture, Any, tuple[Any, ...], dict[str, Any]]] = deque()
         self._unfinished: set[TaskFuture] = set()
         self._makers: dict[Any, Callable[..., Task]] = {}
@@ -196,6 +197,9 @@ class _Pool(Dispatcher):
             if future.cancelled():
                 with contextlib.suppress(UsageError):
                     task.cancel()
+        if self._cancelling:  # shutdown() may not have seen these tasks
+            with contextlib.suppress(UsageError):
+                _core.cancel_unsent(tasks)
         self.watch(tasks, submitted)
 
     def handle(self, tokens: list[TaskFuture]) -> None:
@@ -278,6 +282,7 @@ class _Pool(Dispatcher):
     def shutdown(self, wait: bool, cancel_futures: bool) -> None:
         with self._lock:
             self.shut_down = True
+            self._cancelling |= cancel_futures
             noted = list(self._noted) if cancel_futures else []
             unfinished = list(self._unfinished) if cancel_futures else []
         for future, *_ in noted:
