@@ -9,8 +9,11 @@
 
 namespace tasklib {
 
+/// A sealed blob: data that don't change any more. Move-only; share() gives another one.
+using Blob = DataInstancePtr;
+
 /// Room for an output, to be written in place: what Context::alloc() gives. Sealing gives up the
-/// right to write and makes a DataInstance of it, without a copy. Move-only; what is never sealed
+/// right to write and makes a Blob of it, without a copy. Move-only; what is never sealed
 /// is given back.
 ///
 ///   auto blob = ctx.alloc<double>(n);
@@ -38,9 +41,9 @@ class MutableBlob {
   /// Keeps the first `size_bytes` bytes. Throws std::invalid_argument when there are fewer.
   void shrink(std::size_t size_bytes);
   /// Requires: holds something (throws std::logic_error otherwise).
-  DataInstancePtr seal() &&;
+  Blob seal() &&;
   /// `outputs.push_back(std::move(blob))` seals.
-  operator DataInstancePtr() && { return std::move(*this).seal(); }
+  operator Blob() && { return std::move(*this).seal(); }
 
  private:
   friend struct executor::Access;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "array.h"
 #include "blob.h"
 #include "datainstance.h"
 #include "ids.h"
@@ -86,6 +88,24 @@ class Context {
   MutableBlob alloc(std::size_t count) {
     if (count > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
     return alloc(count * sizeof(T));
+  }
+  /// Room for an output that is an array of these extents, items undefined:
+  /// `ctx.alloc_array<double>({rows, columns})`. It carries dtype and shape.
+  template <class T, std::size_t N>
+  MutableArray<T, N> alloc_array(const std::size_t (&shape)[N]) {
+    std::array<std::size_t, N> extents;
+    for (std::size_t i = 0; i < N; ++i) extents[i] = shape[i];
+    return alloc_array<T>(extents);
+  }
+  /// The same, for what shape() of another array gives.
+  template <class T, std::size_t N>
+  MutableArray<T, N> alloc_array(const std::array<std::size_t, N>& shape) {
+    std::size_t items = 1;
+    for (std::size_t extent : shape) {
+      if (extent != 0 && items > static_cast<std::size_t>(-1) / 2 / extent) throw std::bad_alloc();
+      items *= extent;
+    }
+    return MutableArray<T, N>(alloc<T>(items), shape);
   }
 
  private:

@@ -3,11 +3,16 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "blob.h"
 #include "context.h"
 #include "datainstance.h"
 #include "ids.h"
+#include "signature.h"
+#include "typed.h"
 #include "value.h"
 
 /// Tasks in C++. A program registers functions under names and serves them:
@@ -18,6 +23,11 @@
 ///       if (!ctx.check_n_args(1)) return;
 ///       std::string text = "Hello " + inputs[0]->read_as_string() + "!";
 ///       outputs.push_back(std::make_unique<tasklib::MemDataInstance>(text));
+///     });
+///     executor.add_task("scale", [](tasklib::span<const double> x, double factor) {
+///       std::vector<double> y;
+///       for (double each : x) y.push_back(factor * each);
+///       return y;
 ///     });
 ///     executor.start();
 ///   }
@@ -44,6 +54,24 @@ class Executor {
 
   /// `name`: without the type. A second function of the same name replaces the first.
   void add_task(const std::string& name, const TaskFunction& function);
+  /// A task whose inputs and outputs are the parameters and the result of `function`, which may
+  /// take a Context& first. Inputs of other types fail the task with an error that says which and
+  /// why; with `parameter_names` it names the parameter. docs/tutorial-cpp.md lists the types.
+  /// Throws std::invalid_argument unless there are as many names as parameters, or none.
+  template <class F, class Task = typed::TaskOfFunction<F>,
+            class = typename std::enable_if<!Task::classic>::type>
+  void add_task(const std::string& name, F function,
+                const std::vector<std::string>& parameter_names = {}) {
+    const auto shared = std::make_shared<F>(std::move(function));
+    const auto signature =
+        std::make_shared<const Signature>(named(name, Task::signature(), parameter_names));
+    add_typed_task(
+        name,
+        [shared, signature](Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+          Task::call(*shared, *signature, ctx, inputs, outputs);
+        },
+        *signature);
+  }
 
   /// Serves calls, up to `threads` at a time (the calling thread is one of them; default: as many
   /// as the executor's registration says, else one), and returns when the governor has no more or
@@ -53,6 +81,11 @@ class Executor {
   void start(unsigned threads);
 
  private:
+  friend struct executor::Access;
+  static Signature named(const std::string& task, Signature signature,
+                         const std::vector<std::string>& parameter_names);
+  void add_typed_task(const std::string& name, const TaskFunction& function,
+                      const Signature& signature);
   void serve(unsigned threads);  // 0: as registered
   struct State;
   std::unique_ptr<State> state_;

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "executor/method.h"
 #include "tasklib/context.h"
 #include "tasklib/datainstance.h"
 #include "tasklib/value.h"
@@ -44,6 +45,9 @@ struct Access {
                                std::size_t size_bytes);
   static std::unique_ptr<Context> make_context();
   static CallState& state(const Context& context);
+
+  static const std::string& type(const Executor& executor);
+  static Methods& methods(Executor& executor);
 };
 
 }  // namespace tasklib::executor

@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "base/errors.h"
+#include "executor/access.h"
 #include "executor/environment.h"
 #include "executor/loop.h"
 
@@ -25,7 +26,34 @@ Executor::~Executor() = default;
 
 void Executor::add_task(const std::string& name, const TaskFunction& function) {
   if (!function) throw std::invalid_argument("add_task(\"" + name + "\"): the function is empty");
-  state_->methods[state_->type + "/" + name].function = function;
+  executor::Method& method = state_->methods[state_->type + "/" + name];
+  method.function = function;
+  method.typed = nullptr;
+}
+
+Signature Executor::named(const std::string& task, Signature signature,
+                          const std::vector<std::string>& parameter_names) {
+  const std::size_t n = signature.inputs.size();
+  if (!parameter_names.empty() && parameter_names.size() != n)
+    throw std::invalid_argument("add_task(\"" + task +
+                                "\"): " + std::to_string(parameter_names.size()) + " names for " +
+                                std::to_string(n) + " parameters (a Context& has none)");
+  for (std::size_t i = 0; i < parameter_names.size(); ++i)
+    signature.inputs[i].name = parameter_names[i];
+  return signature;
+}
+
+void Executor::add_typed_task(const std::string& name, const TaskFunction& function,
+                              const Signature& signature) {
+  add_task(name, function);
+  state_->methods[state_->type + "/" + name].typed.reset(new Signature(signature));
+}
+
+const std::string& executor::Access::type(const Executor& executor) {
+  return executor.state_->type;
+}
+executor::Methods& executor::Access::methods(Executor& executor) {
+  return executor.state_->methods;
 }
 
 void Executor::start() { serve(0); }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <typeinfo>
 
+#include "tasklib/array.h"
 #include "tasklib/datainstance.h"
 
 namespace tasklib::executor {
@@ -34,6 +35,8 @@ std::string describe_current_exception(const std::string& task_type) {
     throw;
   } catch (const StoreFull& error) {
     return std::string("StoreFull: ") + error.what();
+  } catch (const TypeMismatch& error) {
+    return error.what();
   } catch (const std::exception& error) {
     return with_origin(error.what(), task_type);
   } catch (const std::string& text) {

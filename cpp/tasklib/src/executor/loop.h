@@ -22,22 +22,13 @@
 #include "executor/content.h"
 #include "executor/environment.h"
 #include "executor/log_positions.h"
+#include "executor/method.h"
 #include "executor/room.h"
 #include "tasklib/executor.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
 
 namespace tasklib::executor {
-
-/// A function and how long its calls took lately.
-struct Method {
-  TaskFunction function;
-  /// Decaying maximum; decides whether finished results may wait for one more call.
-  std::atomic<std::int64_t> recent_max_ns{std::int64_t{1} << 60};
-};
-
-/// By task type ("executor/function").
-using Methods = std::unordered_map<std::string, Method>;
 
 /// The executor's side of one connection, from registration to its end: receives calls, runs them,
 /// sends results. Owned by Executor::start(), on the stack.
@@ -101,7 +92,6 @@ class Loop final : private OutputSource {
   wire::Location locate(Worker& worker, const wire::Call& call, std::size_t index,
                         std::uint64_t& inline_bytes);
   void send_result(Worker& worker, PendingCall& pending);
-  std::string unknown_method(const std::string& task_type) const;
   std::string write_file(const wire::Call& call, std::size_t index, const Content& content);
 
   // Outputs.

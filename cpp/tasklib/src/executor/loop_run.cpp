@@ -117,7 +117,7 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
   CallState& state = Access::state(*worker.context);
   const auto found = methods_.find(call.spec.task_type);
   if (found == methods_.end()) {
-    state.error = unknown_method(call.spec.task_type);
+    state.error = unknown_method(type_, methods_, call.spec.task_type);
     return false;
   }
   Method& method = found->second;
@@ -139,12 +139,7 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
   }
   if (workers_.size() > 1) worker.log.begin();
   const VisibleDevices devices(call.spec, workers_.size() == 1);
-  try {
-    method.function(*worker.context, pending.inputs, worker.outputs);
-  } catch (...) {
-    state.failed = true;
-    state.error = describe_current_exception(call.spec.task_type);
-  }
+  run_function(method.function, *worker.context, pending.inputs, worker.outputs);
   const std::int64_t duration_ns = (Clock::now() - start).count();
   worker.result.duration_ns = static_cast<std::uint64_t>(duration_ns);
   worker.result.printed = worker.log.end();
@@ -157,37 +152,12 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
     if (!state.failed) state.error = "cancelled while it ran";
     return false;
   }
-  if (!state.failed && worker.outputs.size() != call.outputs.size()) {
-    state.failed = true;
-    state.error = "Task produced " + std::to_string(worker.outputs.size()) +
-                  " outputs, but expected " + std::to_string(call.outputs.size());
-  }
   return !state.failed;
-}
-
-std::string Loop::unknown_method(const std::string& task_type) const {
-  const auto slash = task_type.find('/');
-  if (slash == std::string::npos)
-    return "Task type '" + task_type + "' has no '/': it must be '" + type_ + "/<method>'";
-  if (task_type.compare(0, slash, type_) != 0 || slash != type_.size())
-    return "Task type '" + task_type + "' is for executor '" + task_type.substr(0, slash) +
-           "', but this is executor '" + type_ + "'";
-  std::vector<std::string> names;
-  for (const auto& each : methods_) names.push_back(each.first.substr(type_.size() + 1));
-  std::sort(names.begin(), names.end());
-  std::string known;
-  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
-  return "Method '" + task_type + "' not found in executor '" + type_ +
-         "'; it has: " + (known.empty() ? "none" : known);
 }
 
 void Loop::resolve_outputs(Worker& worker, PendingCall& pending) {
   std::uint64_t inline_bytes = 0;
   for (std::size_t i = 0; i < worker.outputs.size(); ++i) {
-    if (!worker.outputs[i])
-      throw base::Error("output " + std::to_string(i) +
-                        " is null: an instance can be moved into the outputs only once; use "
-                        "share() for another one");
     wire::ObjectOut out;
     out.location = locate(worker, pending.call, i, inline_bytes);
     out.info = std::move(Access::info(*worker.outputs[i]));
