@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "typed.h"
+
 namespace {
 
 using tasklib::Context;
@@ -283,6 +285,7 @@ int main(int argc, char** argv) {
   executor.add_task("exit", exit_process);
   executor.add_task("wrong_outputs", wrong_outputs);
   executor.add_task("big_error", big_error);
+  add_typed_tasks(executor);
   if (argc > 1)
     executor.start(static_cast<unsigned>(std::atoi(argv[1])));
   else
