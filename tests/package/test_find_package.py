@@ -11,6 +11,9 @@ from stranger import Stranger, lacks, needed
 CONSUMER = Path(__file__).parent / "consumer"
 COMPILERS = ["c++", "g++-11", "g++-12", "clang++-14"]
 HELLO = "b'Hello Hello world!'"
+TYPED = (
+    "6 text 1.5 2 parameter 1 'x': expected ndarray float64 of 1 dimension, found int32 scalar\n"
+)
 
 
 def build(stranger: Stranger, folder: Path, *arguments: str) -> Path:
@@ -20,13 +23,13 @@ def build(stranger: Stranger, folder: Path, *arguments: str) -> Path:
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_consumer_builds_without_warnings_as_cpp14_and_cpp20(
+def test_consumer_builds_without_warnings_from_cpp14_to_cpp20(
     stranger: Stranger, tmp_path: Path, compiler: str
 ) -> None:
     if not shutil.which(compiler):
         lacks(f"there is no {compiler}")
     layouts = set()
-    for standard in (14, 20):
+    for standard in (14, 17, 20):
         folder = build(
             stranger,
             tmp_path / str(standard),
@@ -35,6 +38,7 @@ def test_consumer_builds_without_warnings_as_cpp14_and_cpp20(
             f"-Dtasklib_DIR={stranger.option('cmakedir')}",
         )
         layouts.add(stranger.run(folder / "layout"))
+        assert stranger.run(folder / "typed") == TYPED
     assert len(layouts) == 1, "a class's layout depends on the language version"
     assert stranger.call_hello(tmp_path / "14" / "hello") == HELLO
 
