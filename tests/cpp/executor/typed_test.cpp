@@ -142,6 +142,25 @@ TEST_F(Typed, a_blob_passes_through_without_a_copy) {
   EXPECT_EQ(call(executor_, "f", std::move(blob)).output().get_ptr(), where);
 }
 
+TEST_F(Typed, a_mutable_blob_is_bytes_written_in_place) {
+  add_f([](Context& ctx) {
+    MutableBlob blob = ctx.alloc(2);
+    blob.data()[0] = 'h';
+    blob.data()[1] = 'i';
+    return blob;
+  });
+  const Result result = call(executor_, "f");
+  EXPECT_EQ(result.output().read_as_string(), "hi");
+  EXPECT_EQ(result.output().get_content_type(), "");
+  add_f([](Context&) { return MutableBlob(); });
+  EXPECT_EQ(error().find("this blob holds nothing"), 0u);
+}
+
+TEST_F(Typed, a_null_blob_is_no_output) {
+  add_f([] { return Blob(); });
+  EXPECT_EQ(error().find("output 0 is null"), 0u);
+}
+
 TEST_F(Typed, inputs_are_seen_in_place) {
   add_f([](span<const double> x) {
     return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(x.data()));

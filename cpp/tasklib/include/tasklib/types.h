@@ -172,11 +172,11 @@ struct Type<Blob> {
   static Blob read(Blob& input) { return std::move(input); }
   static Blob write(Blob blob) { return blob; }
 };
-template <class T>
-struct Type<T, typename std::enable_if<std::is_base_of<MutableBlob, T>::value>::type> {
+template <>
+struct Type<MutableBlob> {
   static constexpr bool readable = false, writable = true;
   static ValueType type() { return ValueType(); }
-  static Blob write(T blob) { return std::move(blob).seal(); }
+  static Blob write(MutableBlob blob) { return std::move(blob).seal(); }
 };
 
 }  // namespace typed
