@@ -163,8 +163,12 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
   traits_ = {};
   traits_.pid = peer_pid_;
   if (protocol_ == Protocol::cbor2) {
-    wants_board_ = std::find(message.features.begin(), message.features.end(),
-                             tasklib::wire::kFeatureBoard) != message.features.end();
+    const auto announced = [&](const char* feature) {
+      return std::find(message.features.begin(), message.features.end(), feature) !=
+             message.features.end();
+    };
+    wants_board_ = announced(tasklib::wire::kFeatureBoard);
+    gives_leases_back_ = announced(tasklib::wire::kFeatureLeaseWanted);
     traits_.threads = std::clamp<std::uint32_t>(message.threads, 1, CallBoard::kSlots);
     // Without a board a queued call can't be taken back: queue none.
     traits_.max_in_flight = wants_board_ ? CallBoard::kSlots : traits_.threads;

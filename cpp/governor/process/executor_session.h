@@ -70,6 +70,8 @@ class ExecutorSession {
   const graph::ExecutorTraits& traits() const { return traits_; }
   /// Names of its tasks, as far as it announced them.
   const std::vector<std::string>& tasks() const { return tasks_; }
+  /// Idle leases can be asked back from it.
+  bool gives_leases_back() const { return gives_leases_back_; }
   std::int32_t peer_pid() const { return peer_pid_; }
 
   /// Accepts the one connection. False: nobody of this user was there (others are turned away).
@@ -136,7 +138,7 @@ class ExecutorSession {
   graph::ExecutorTraits traits_;
   std::vector<std::string> tasks_;
   std::int32_t peer_pid_ = 0;
-  bool registered_ = false, wants_board_ = false;
+  bool registered_ = false, wants_board_ = false, gives_leases_back_ = false;
   std::uint32_t last_sequence_ = 0, in_flight_count_ = 0;
   graph::TaskRef culprit_;       // whose result is being looked at, or was wrong
   std::vector<InFlight> table_;  // by sequence % CallBoard::kSlots; task null: free

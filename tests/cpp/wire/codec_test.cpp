@@ -591,6 +591,7 @@ TEST(Cbor2, carries_welcome_cancel_and_shutdown) {
   EXPECT_EQ(cancel.task, (base::TaskId{1, 12}));
   EXPECT_EQ(cancel.sequence, 7u);
   EXPECT_TRUE(std::holds_alternative<Shutdown>(back(Shutdown{})));
+  EXPECT_TRUE(std::holds_alternative<LeaseWanted>(back(LeaseWanted{})));
 }
 
 TEST(Cbor2, ignores_unknown_keys_at_every_level) {

@@ -90,6 +90,7 @@ std::vector<std::string> cbor2_to_executor() {
   add(RegionDropped{{3}});
   add(Cancel{{1, 12}, 7});
   add(Shutdown{});
+  add(LeaseWanted{});
   return corpus;
 }
 

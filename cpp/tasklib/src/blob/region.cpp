@@ -67,8 +67,12 @@ std::uint64_t Region::resident_bytes() const {
 
 void Region::discard() noexcept {
   // Best effort: if the kernel can't now, the pages go with the last mapping.
-  (void)::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                    static_cast<off_t>(size_bytes_));
+  (void)punch(0, size_bytes_);
+}
+
+bool Region::punch(std::uint64_t offset_bytes, std::uint64_t size_bytes) noexcept {
+  return ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     static_cast<off_t>(offset_bytes), static_cast<off_t>(size_bytes)) == 0;
 }
 
 }  // namespace tasklib::blob

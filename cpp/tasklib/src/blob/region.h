@@ -46,6 +46,8 @@ class Region {
   /// Gives its pages back at once, though others may still map it; whoever looks sees zeroes.
   /// Requires: made by create(), and nobody views anything in it.
   void discard() noexcept;
+  /// The same for a part: whole pages of it. False: the kernel can't.
+  bool punch(std::uint64_t offset_bytes, std::uint64_t size_bytes) noexcept;
 
  private:
   Region(base::RegionId id, std::uint64_t size_bytes, base::UniqueFd fd, unsigned char* data,

@@ -104,12 +104,36 @@ std::shared_ptr<Region> Store::region(base::RegionId id) const {
   return found->second.region;
 }
 
-Store::Entry* Store::find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes) {
+Store::Entry* Store::find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes,
+                                   std::uint64_t room_bytes) {
   for (auto& [id, entry] : regions_)
-    if (!entry.writer && entry.largest_gap >= gap_bytes &&
+    if (!entry.writer && entry.largest_gap >= gap_bytes && entry.punched_bytes <= room_bytes &&
         entry.region->size_bytes() <= at_most_bytes)
       return &entry;
   return nullptr;
+}
+
+void Store::punch_gaps() {
+  for (auto& [id, entry] : regions_) {
+    if (entry.writer || entry.idle_since || entry.largest_gap < kPunchBytes) continue;
+    std::uint64_t punched = 0;  // what was punched before lies in today's gaps
+    for_each_gap(entry.blobs, entry.region->size_bytes(),
+                 [&](std::uint64_t begin, std::uint64_t end) {
+                   begin = whole_pages(begin);
+                   end = end / kPageBytes * kPageBytes;
+                   if (begin + kPunchBytes > end) return;
+                   if (entry.region->punch(begin, end - begin)) punched += end - begin;
+                 });
+    if (punched <= entry.punched_bytes) continue;
+    usage_.regions_bytes -= punched - entry.punched_bytes;
+    usage_.punched_bytes += punched - entry.punched_bytes;
+    entry.punched_bytes = punched;
+  }
+}
+
+// Drops warm regions until there is so much room without them.
+void Store::make_room(std::uint64_t bytes) {
+  while (!warm_.empty() && room().now_bytes < bytes) drop(regions_.find(warm_.begin()->second));
 }
 
 Store::Room Store::room() const {
@@ -122,7 +146,8 @@ Store::Room Store::room() const {
   for (const auto& [id, entry] : regions_) {
     const std::uint64_t size = entry.region->size_bytes();
     const std::uint64_t resident = std::min(entry.region->resident_bytes(), size);
-    (entry.idle_since ? promised_warm : promised) += size - resident;
+    (entry.idle_since ? promised_warm : promised) +=
+        size - std::min(size, resident + entry.punched_bytes);
     if (entry.idle_since) warm_resident += resident;
   }
   const auto left = [](std::uint64_t bytes, std::uint64_t taken) {
@@ -159,7 +184,8 @@ void Store::drop(std::map<base::RegionId, Entry>::iterator dropped) {
   }
   // A process that is busy unmaps it late; its memory is back in the budget now.
   if (mapped_elsewhere) entry.region->discard();
-  usage_.regions_bytes -= entry.region->size_bytes();
+  usage_.regions_bytes -= entry.region->size_bytes() - entry.punched_bytes;
+  usage_.punched_bytes -= entry.punched_bytes;
   --usage_.regions;
   regions_.erase(dropped);
 }
@@ -175,7 +201,7 @@ void Store::leave_warm(Entry& entry) {
 void Store::settle(Entry& entry, base::TimePoint now) {
   const base::RegionId id = entry.region->id();
   const std::uint64_t size = entry.region->size_bytes();
-  if (entry.used && size <= warm_limit_bytes_) {
+  if (entry.used && entry.punched_bytes == 0 && size <= warm_limit_bytes_) {
     while (usage_.warm_bytes + size > warm_limit_bytes_) drop(regions_.find(warm_.begin()->second));
     entry.idle_since = now;
     warm_.emplace(now, id);
@@ -204,18 +230,31 @@ Store::Lease Store::lease(Holder writer, std::uint64_t size_bytes) {
   // become free again for the sake of a small blob.
   const std::uint64_t comfortable =
       ordinary ? std::max(extent_size(size_bytes), wanted / 4) : extent_size(size_bytes);
-  Entry* entry = find_unleased(comfortable, std::max(ordinary_bytes_, wanted + wanted / 4));
+  const std::uint64_t at_most = std::max(ordinary_bytes_, wanted + wanted / 4);
+  Entry* entry = find_unleased(comfortable, at_most, 0);
   if (entry == nullptr) {
-    const std::uint64_t room_bytes = room().without_warm_bytes;
-    if (room_bytes < wanted) entry = find_unleased(extent_size(size_bytes), kAnySize);
+    std::uint64_t room_bytes = room().without_warm_bytes;
+    entry = find_unleased(comfortable, at_most, room_bytes);
+    if (entry == nullptr && room_bytes < wanted) {
+      entry = find_unleased(extent_size(size_bytes), kAnySize, room_bytes);
+      if (entry == nullptr) {
+        punch_gaps();
+        room_bytes = room().without_warm_bytes;
+      }
+    }
     if (entry == nullptr) {
       if (room_bytes < least) refuse(size_bytes, room_bytes);
       const std::uint64_t size = std::min(wanted, room_bytes / kPageBytes * kPageBytes);
-      while (!warm_.empty() && room().now_bytes < size) drop(regions_.find(warm_.begin()->second));
+      make_room(size);
       entry = &make_region(size);
     }
   }
   leave_warm(*entry);
+  if (entry->punched_bytes != 0) {
+    make_room(entry->punched_bytes);
+    usage_.regions_bytes += entry->punched_bytes;
+    usage_.punched_bytes -= std::exchange(entry->punched_bytes, 0);
+  }
   entry->writer = writer;
   HolderState& holder = holders_[writer];
   holder.leases.insert(entry->region->id());
@@ -381,6 +420,33 @@ void Store::drop_holder(Holder holder, base::TimePoint now) {
 // ---- accounts -----------------------------------------------------------------------------------
 
 Store::Usage Store::usage() const { return usage_; }
+
+std::uint32_t Store::views(const wire::BlobRef& ref) const {
+  const auto region = regions_.find(ref.region);
+  if (region == regions_.end()) refuse_region(ref.region, "is unknown");
+  const auto blob = region->second.blobs.find(key_of(ref));
+  if (blob == region->second.blobs.end()) refuse_blob(ref, "there is no such blob");
+  return blob->second.views;
+}
+
+std::vector<Holder> Store::viewers(const wire::BlobRef& ref) const {
+  std::vector<Holder> all;
+  for (const auto& [id, holder] : holders_)
+    if (holder.views.count({ref.region, key_of(ref)}) != 0) all.push_back(id);
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+bool Store::holds_anything(Holder holder) const {
+  const auto found = holders_.find(holder);
+  return found != holders_.end() &&
+         (!found->second.leases.empty() || !found->second.views.empty());
+}
+
+bool Store::has_leases(Holder holder) const {
+  const auto found = holders_.find(holder);
+  return found != holders_.end() && !found->second.leases.empty();
+}
 
 void Store::refuse(std::uint64_t size_bytes, std::uint64_t room_bytes) const {
   const std::uint64_t budget_left = usage_.budget_bytes - usage_.regions_bytes + usage_.warm_bytes;

@@ -34,11 +34,16 @@ constexpr Holder kClient{0};
 /// kept warm or dropped, within the limits.
 ///
 /// A region counts against the budget with its whole size from the moment it is made until it is
-/// dropped. All blobs of 0 bytes in one region are one blob with as many owners.
+/// dropped, without what was punched out of it: when there is no room otherwise, the gaps of
+/// kPunchBytes and more between the blobs of unleased regions give their pages back. A lease of
+/// such a region counts them again. All blobs of 0 bytes in one region are one blob with as many
+/// owners.
 ///
 /// What throws ProtocolError says that a peer was wrong, and has changed nothing.
 class Store {
  public:
+  static constexpr std::uint64_t kPunchBytes = 1 << 20;
+
   struct Limits {
     std::uint64_t budget_bytes = 0;
     /// Ordinary regions, but no more than 1/16 of the budget, so that several writers have room,
@@ -58,9 +63,11 @@ class Store {
     std::vector<wire::Extent> free;  ///< where the writer may allocate
   };
 
-  /// `blobs_bytes`: of live blobs. `views`: add_view minus drop_view.
+  /// `regions_bytes`: what counts against the budget. `blobs_bytes`: of live blobs.
+  /// `punched_bytes`: of regions, and not counted in them. `views`: add_view minus drop_view.
   struct Usage {
     std::uint64_t budget_bytes = 0, regions_bytes = 0, blobs_bytes = 0, warm_bytes = 0;
+    std::uint64_t punched_bytes = 0;
     std::uint32_t regions = 0, blobs = 0, views = 0;
   };
 
@@ -105,6 +112,14 @@ class Store {
   /// Drops warm regions that are idle for longer than warm_time. Returns when to call next.
   std::optional<base::TimePoint> tick(base::TimePoint now);
   Usage usage() const;
+  /// How many views of a live blob there are. Throws ProtocolError when there is no such blob.
+  std::uint32_t views(const wire::BlobRef& ref) const;
+  /// Who views it, each once, in order.
+  std::vector<Holder> viewers(const wire::BlobRef& ref) const;
+  /// Whether the end of this process, or of its calls, would give something back.
+  bool holds_anything(Holder holder) const;
+  /// It has leases, some of which it may not need.
+  bool has_leases(Holder holder) const;
 
  private:
   struct Blob {
@@ -121,6 +136,7 @@ class Store {
     Blobs blobs;
     std::vector<std::uint64_t> untold;          // offsets of free blobs, while leased
     std::uint64_t largest_gap = 0;              // between blobs; kept while not leased
+    std::uint64_t punched_bytes = 0;            // of its gaps; 0 while leased or warm
     bool used = false;                          // something was sealed in it: its pages may be warm
     std::optional<base::TimePoint> idle_since;  // in warm_
   };
@@ -153,8 +169,12 @@ class Store {
   void end_lease(Entry& entry, base::TimePoint now);
   void settle(Entry& entry, base::TimePoint now);
 
-  Entry* find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes);
+  /// `room_bytes`: what may be counted again of what was punched.
+  Entry* find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes,
+                       std::uint64_t room_bytes);
+  void punch_gaps();
   Entry& make_region(std::uint64_t size_bytes);
+  void make_room(std::uint64_t bytes);
   void drop(std::map<base::RegionId, Entry>::iterator entry);
   void leave_warm(Entry& entry);
   /// What new regions may take up, the warm ones dropped or kept.

@@ -73,7 +73,7 @@ void Loop::register_self() {
   } else {
     message.protocol = "cbor-2";
     message.threads = static_cast<std::uint32_t>(workers_.size());
-    message.features = {wire::kFeatureBoard};
+    message.features = {wire::kFeatureBoard, wire::kFeatureLeaseWanted};
     message.tasklib_version = TASKLIB_VERSION;
     for (const auto& method : methods_)
       message.tasks.push_back(method.first.substr(type_.size() + 1));
@@ -285,6 +285,11 @@ void Loop::handle(wire::Cancel&& cancel) {
 }
 
 void Loop::handle(wire::Shutdown&&) { stop(nullptr); }
+
+void Loop::handle(wire::LeaseWanted&&) {
+  append(wire::LeaseReturned{room_->give_up_idle_leases(0)});
+  flush();
+}
 
 void Loop::answer_request(std::uint32_t request, std::optional<std::string> refusal) {
   std::lock_guard<std::mutex> lock(mutex_);

@@ -82,6 +82,7 @@ class Loop final : private OutputSource {
   void handle(wire::RegionDropped&& dropped);
   void handle(wire::Cancel&& cancel);
   void handle(wire::Shutdown&&);
+  void handle(wire::LeaseWanted&&);
   std::shared_ptr<Content> input_content(const wire::Call& call, std::size_t index);
   void answer_request(std::uint32_t request, std::optional<std::string> refusal);
 

@@ -263,7 +263,10 @@ std::shared_ptr<RoomContent> Loop::allocate_in_room(std::uint64_t size_bytes) {
     flush();
     const std::optional<std::string> refusal = await_lease(request.request);
     if (!refusal) continue;
-    // Perhaps the governor can make room of what we hold and don't use.
+    // Meanwhile something may have become free in our own leases; or perhaps the governor can make
+    // room of what we hold and don't use.
+    if (auto allocation = room_->allocate(size_bytes))
+      return std::make_shared<RoomContent>(room_, std::move(*allocation));
     const std::vector<base::RegionId> idle = room_->give_up_idle_leases(0);
     if (idle.empty() || returned_idle)
       throw StoreFull("no room for an output of " + std::to_string(size_bytes) +

@@ -12,7 +12,8 @@ constexpr std::uint64_t kMax32 = std::numeric_limits<std::uint32_t>::max();
 constexpr std::string_view kToGovernor[] = {"register", "result", "released", "lease_request",
                                             "lease_returned"};
 constexpr std::string_view kToExecutor[] = {"call",  "welcome",        "region", "lease_refused",
-                                            "freed", "region_dropped", "cancel", "shutdown"};
+                                            "freed", "region_dropped", "cancel", "shutdown",
+                                            "lease_wanted"};
 
 constexpr std::string_view kCallFields[] = {"seq",    "id",   "type", "in",   "out",
                                             "config", "cpus", "name", "user", "res"};
@@ -58,6 +59,7 @@ constexpr std::string_view kCancelFields[] = {"seq", "task"};
 constexpr Shape kCancel{"cancel", kCancelFields, 2, 0b11};
 
 constexpr Shape kShutdown{"shutdown", nullptr, 0, 0};
+constexpr Shape kLeaseWanted{"lease_wanted", nullptr, 0, 0};
 
 // ---- reading --------------------------------------------------------------------------------
 
@@ -436,6 +438,13 @@ Shutdown read_shutdown(Reader& reader) {
   return {};
 }
 
+LeaseWanted read_lease_wanted(Reader& reader) {
+  StructReader fields(reader, kLeaseWanted, kRules);
+  while (fields.next() != StructReader::kEnd) {
+  }
+  return {};
+}
+
 // ---- writing --------------------------------------------------------------------------------
 
 void write_name(Writer& writer, std::string_view name) {
@@ -707,6 +716,11 @@ void write_cbor2(Writer& writer, const Shutdown&) {
   writer.map(0);
 }
 
+void write_cbor2(Writer& writer, const LeaseWanted&) {
+  write_name(writer, "lease_wanted");
+  writer.map(0);
+}
+
 ToGovernor read_to_governor_cbor2(Reader& reader) {
   return read_message<ToGovernor>(reader, kToGovernor, 1, [&](std::size_t index) -> ToGovernor {
     switch (index) {
@@ -741,8 +755,10 @@ ToExecutor read_to_executor_cbor2(Reader& reader) {
         return read_region_dropped(reader);
       case 6:
         return read_cancel(reader);
-      default:
+      case 7:
         return read_shutdown(reader);
+      default:
+        return read_lease_wanted(reader);
     }
   });
 }

@@ -176,6 +176,7 @@ void write_cbor2(Writer& writer, const Freed& message);
 void write_cbor2(Writer& writer, const RegionDropped& message);
 void write_cbor2(Writer& writer, const Cancel& message);
 void write_cbor2(Writer& writer, const Shutdown& message);
+void write_cbor2(Writer& writer, const LeaseWanted& message);
 [[noreturn]] inline void write_cbor2(Writer&, const DropCached&) {
   throw base::Error("cbor-2 has no drop_cached; it belongs to cbor-1");
 }

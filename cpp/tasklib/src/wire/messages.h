@@ -233,10 +233,15 @@ struct Cancel {
 /// cbor-2. Finish: no further calls come. The process exits 0 after this.
 struct Shutdown {};
 
+/// cbor-2. The store is short: give back the leases in which nothing is being written. Answered by
+/// one LeaseReturned, empty or not. Only if the executor announced kFeatureLeaseWanted.
+struct LeaseWanted {};
+
 using ToGovernor = std::variant<Register, Result, Released, LeaseRequest, LeaseReturned>;
 using ToExecutor = std::variant<Call, DropCached, Welcome, Region, LeaseRefused, Freed,
-                                RegionDropped, Cancel, Shutdown>;
+                                RegionDropped, Cancel, Shutdown, LeaseWanted>;
 
 constexpr const char* kFeatureBoard = "board";
+constexpr const char* kFeatureLeaseWanted = "lease_wanted";
 
 }  // namespace tasklib::wire
