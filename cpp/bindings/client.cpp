@@ -473,7 +473,8 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
                                     std::uint64_t memory_bytes, std::string launcher,
                                     std::string run_directory,
                                     const std::vector<ResourceTuple>& resources,
-                                    std::uint64_t task_memory_bytes, std::string events_file) {
+                                    std::uint64_t task_memory_bytes, std::string events_file,
+                                    const std::optional<std::string>& spill) {
   GovernorOptions options;
   for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
@@ -483,6 +484,8 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
   options.launcher_program = std::move(launcher);
   options.run_directory_parent = std::move(run_directory);
   options.events_file = std::move(events_file);
+  options.spill = spill.has_value();
+  options.spill_directory = spill.value_or("");
   return std::make_shared<Engine>(std::move(options));
 }
 
@@ -546,9 +549,11 @@ py::object learn_tasks(Engine& engine, const std::string& executor) {
 py::dict store_usage(Engine& engine) {
   const auto governor = engine.governor();
   tasklib::blob::Store::Usage usage;
+  MemoryState state;
   {
     const py::gil_scoped_release unlocked;
     usage = governor->store_usage();
+    state = governor->memory_state();
   }
   py::dict dict;
   dict["budget_bytes"] = usage.budget_bytes;
@@ -558,14 +563,38 @@ py::dict store_usage(Engine& engine) {
   dict["regions"] = usage.regions;
   dict["blobs"] = usage.blobs;
   dict["views"] = usage.views;
+  dict["punched_bytes"] = usage.punched_bytes;
+  dict["spilled_bytes"] = state.spilled_bytes;
+  dict["spilled_blobs"] = state.spilled_blobs;
+  dict["spill_written_bytes"] = state.written_bytes;
+  dict["spill_directory"] = state.spills ? py::object(py::str(state.spill_directory)) : py::none();
+  dict["waiting"] = state.waiting;
+  dict["huge_pages"] = state.huge_pages;
+  dict["headroom_bytes"] = py::cast(state.headroom_bytes);
   return dict;
+}
+
+py::list store_blobs(Engine& engine) {
+  engine.drain();
+  const auto governor = engine.governor();
+  std::vector<BlobLine> lines;
+  {
+    const py::gil_scoped_release unlocked;
+    lines = governor->blobs();
+  }
+  py::list list;
+  for (const BlobLine& line : lines)
+    list.append(py::make_tuple(py::make_tuple(line.id.session, line.id.id), line.label,
+                               line.task_type, line.size_bytes, line.place, line.where, line.kept,
+                               py::cast(line.viewers), line.views, line.shared));
+  return list;
 }
 
 void bind_engine(py::module_& module) {
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
-           py::arg("task_memory_bytes"), py::arg("events_file"))
+           py::arg("task_memory_bytes"), py::arg("events_file"), py::arg("spill"))
       .def_property_readonly("closed", &Engine::closed)
       .def_property_readonly("cpus", &Engine::cpus)
       .def_property_readonly("run_directory", &Engine::run_directory)
@@ -583,6 +612,7 @@ void bind_engine(py::module_& module) {
            })
       .def("take_reports", &take_reports)
       .def("store_usage", &store_usage)
+      .def("store_blobs", &store_blobs)
       .def("holdings", &holdings)
       .def("open_session", &open_engine_session);
   module.def("usable_cpus", [] { return tasklib::base::usable_cpus(); });

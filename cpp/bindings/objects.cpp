@@ -276,6 +276,12 @@ PyObject* text_or_none(const std::string& text) {
 /// The bytes of a session without client.
 struct OfflineData final : graph::ObjectData {};
 
+/// What a signal handler throws (KeyboardInterrupt) ends the wait for room.
+void check_signals() {
+  const py::gil_scoped_acquire locked;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
 /// Writes a buffer once, straight to where it stays.
 std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source) {
   Py_buffer view;
@@ -290,12 +296,12 @@ std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source
   const std::shared_ptr<Governor> governor = session->engine->governor();
   if (PyBuffer_IsContiguous(&view, 'C')) {
     const py::gil_scoped_release unlocked;
-    return governor->put({view.buf, static_cast<std::size_t>(view.len)});
+    return governor->put({view.buf, static_cast<std::size_t>(view.len)}, check_signals);
   }
   Governor::Upload room;
   {
     const py::gil_scoped_release unlocked;
-    room = governor->allocate(static_cast<std::uint64_t>(view.len));
+    room = governor->allocate(static_cast<std::uint64_t>(view.len), check_signals);
   }
   if (PyBuffer_ToContiguous(room.bytes, &view, view.len, 'C') != 0) throw py::error_already_set();
   return room.data;

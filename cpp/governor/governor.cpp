@@ -66,7 +66,9 @@ class AllOver {
 
 struct Governor::Impl {
   explicit Impl(const GovernorOptions& options)
-      : specs(options.executors), runtime(options), loop(runtime) {}
+      : specs(options.executors), runtime(options), loop(runtime) {
+    runtime.know_sessions(sessions);
+  }
 
   /// Runs `action` under the token, unless the governor is closed.
   void run(const std::function<void()>& action) {
@@ -281,9 +283,10 @@ Governor::Wait Governor::wait(const CompletionQueue& queue, std::optional<TimePo
   return impl_->wait([&] { return !queue.empty(); }, deadline);
 }
 
-std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes) {
+std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes,
+                                                 const std::function<void()>& interrupted) {
   if (bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(bytes);
-  auto upload = allocate(bytes.size);
+  auto upload = allocate(bytes.size, interrupted);
   std::memcpy(upload.bytes, bytes.data, bytes.size);
   return upload.data;
 }
@@ -296,9 +299,28 @@ std::shared_ptr<graph::ObjectData> Governor::put_directory(const std::string& pa
   return std::make_shared<DirectoryData>(runtime.releases(), std::move(target), size.bytes);
 }
 
-Governor::Upload Governor::allocate(std::uint64_t size_bytes) {
+Governor::Upload Governor::allocate(std::uint64_t size_bytes,
+                                    const std::function<void()>& interrupted) {
   std::shared_ptr<BlobData> data;
-  impl_->run([&] { data = impl_->runtime.allocate(size_bytes); });
+  while (!data) {
+    std::uint64_t seen = 0;
+    impl_->run([&] {
+      auto& runtime = impl_->runtime;
+      try {
+        data = runtime.allocate(size_bytes);
+      } catch (const tasklib::base::StoreFull& full) {
+        if (!runtime.make_room(size_bytes)) throw tasklib::base::StoreFull(runtime.explain(full));
+        runtime.pump();
+        runtime.add_room_waiter(1);
+        seen = runtime.room_changes();
+      }
+    });
+    if (data) break;
+    const Wait outcome =
+        impl_->wait([&] { return impl_->runtime.room_changes() != seen; }, std::nullopt);
+    impl_->run_even_if_closed([&] { impl_->runtime.add_room_waiter(-1); });
+    if (outcome == Wait::interrupted && interrupted) interrupted();
+  }
   unsigned char* bytes = data->region->at(data->ref);
   return {std::move(data), bytes};
 }
@@ -312,6 +334,7 @@ std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef
   impl_->run([&] {
     for (std::size_t i = 0; i < objects.size(); ++i) {
       if (auto data = std::static_pointer_cast<Data>(objects[i]->data)) {
+        impl_->runtime.touch(*data);
         views[i] =
             DataView{data, data->bytes(), data->path(), data->is_directory(), data->size_bytes};
       }
@@ -392,6 +415,21 @@ tasklib::blob::Store::Usage Governor::store_usage() {
     usage = impl_->runtime.store().usage();
   });
   return usage;
+}
+
+MemoryState Governor::memory_state() {
+  MemoryState state;
+  impl_->run([&] { state = impl_->runtime.memory_state(); });
+  return state;
+}
+
+std::vector<BlobLine> Governor::blobs() {
+  std::vector<BlobLine> lines;
+  impl_->run([&] {
+    impl_->runtime.pump();
+    lines = impl_->runtime.blobs();
+  });
+  return lines;
 }
 
 std::vector<std::int32_t> Governor::executor_pids() {

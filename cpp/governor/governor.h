@@ -106,8 +106,10 @@ class Governor {
   Wait wait(const CompletionQueue& queue, std::optional<tasklib::base::TimePoint> deadline);
 
   /// Bytes for a constant object. Below the inline limit they are copied into memory, above it
-  /// into shared memory, once. Throws StoreFull.
-  std::shared_ptr<graph::ObjectData> put(tasklib::base::ByteView bytes);
+  /// into shared memory, once. Waits while something
+  /// makes room; calls `interrupted` when a signal came, which may throw. Throws StoreFull.
+  std::shared_ptr<graph::ObjectData> put(tasklib::base::ByteView bytes,
+                                         const std::function<void()>& interrupted = {});
   /// A read-only copy of the user's directory (builtin/tree.h). Throws tasklib::base::Error that
   /// names the path: not a directory, a link that leads outside, a special file, a change while it
   /// was read, no room.
@@ -117,7 +119,7 @@ class Governor {
     std::shared_ptr<graph::ObjectData> data;
     unsigned char* bytes;
   };
-  Upload allocate(std::uint64_t size_bytes);
+  Upload allocate(std::uint64_t size_bytes, const std::function<void()>& interrupted = {});
   /// The bytes of a finished object; nothing when it is not finished (or removed).
   std::optional<DataView> view(const graph::ObjectRef& object);
   /// The same for many, with the token taken once. Parallel to `objects`.
@@ -137,6 +139,9 @@ class Governor {
   /// The tasks of a session that are submitted and have not ended.
   std::vector<graph::TaskRef> live_tasks(const graph::SessionRef& session);
   tasklib::blob::Store::Usage store_usage();
+  MemoryState memory_state();
+  /// Of all open sessions, directories and what is spilled included.
+  std::vector<BlobLine> blobs();
   std::vector<std::int32_t> executor_pids();
   std::string run_directory() const;
   /// What all sessions have at this moment: tasks that have not ended, objects that have data.

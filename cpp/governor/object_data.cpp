@@ -17,6 +17,19 @@ using tasklib::base::Error;
 using tasklib::base::SystemError;
 using tasklib::base::UniqueFd;
 
+namespace {
+
+void write_all(int fd, ByteView left, const std::string& path) {
+  while (left.size > 0) {
+    const ssize_t count =
+        tasklib::base::retry_interrupted([&] { return ::write(fd, left.data, left.size); });
+    if (count <= 0) throw SystemError("write", path, count < 0 ? errno : ENOSPC);
+    left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
+  }
+}
+
+}  // namespace
+
 void ReleaseQueue::push(const tasklib::wire::BlobRef& ref) {
   if (closed_) return;
   std::lock_guard lock(mutex_);
@@ -59,16 +72,11 @@ const std::string& Data::path(DataDirectory& place) {
     const UniqueFd fd(checked("open", path, [&] {
       return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
     }));
-    ByteView left = bytes();
-    while (left.size > 0) {
-      const ssize_t count =
-          tasklib::base::retry_interrupted([&] { return ::write(fd.get(), left.data, left.size); });
-      if (count <= 0) {
-        const int error = count < 0 ? errno : ENOSPC;
-        ::unlink(path.c_str());
-        throw SystemError("write", path, error);
-      }
-      left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
+    try {
+      write_all(fd.get(), bytes(), path);
+    } catch (...) {
+      ::unlink(path.c_str());
+      throw;
     }
     set_path(std::move(path));
   });
@@ -89,6 +97,21 @@ FileData::FileData(std::string path) {
 
 FileData::~FileData() {
   if (mapping_ != nullptr) ::munmap(mapping_, size_bytes);
+}
+
+std::shared_ptr<FileData> write_spilled(ByteView bytes, std::string path) {
+  const UniqueFd fd(checked("open", path, [&] {
+    return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+  }));
+  try {
+    write_all(fd.get(), bytes, path);
+    auto data = std::make_shared<FileData>(path);
+    data->is_spilled = true;
+    return data;
+  } catch (...) {
+    ::unlink(path.c_str());
+    throw;
+  }
 }
 
 std::shared_ptr<Data> take_path(const std::string& path, DataDirectory& place,

@@ -122,23 +122,28 @@ struct BlobData final : Data {
 
   const tasklib::wire::BlobRef ref;
   const std::shared_ptr<tasklib::blob::Region> region;
+  std::uint64_t last_used = 0;  // by a count of uses; token holder
 
  private:
   std::shared_ptr<ReleaseQueue> releases_;
 };
 
-/// A file that an executor or a program left as its output; mapped read-only, removed with the
-/// data.
+/// A file that an executor or a program left as its output, or a blob that was spilled; mapped
+/// read-only, removed with the data.
 struct FileData final : Data {
   /// Takes the file over. Throws SystemError.
   explicit FileData(std::string path);
   ~FileData() override;
   tasklib::base::ByteView bytes() const override { return {mapping_, size_bytes}; }
   bool is_on_disk() const override { return true; }
+  bool is_spilled = false;
 
  private:
   void* mapping_ = nullptr;
 };
+
+/// Writes a blob into the new file `path`. Any thread. Throws SystemError; then there is no file.
+std::shared_ptr<FileData> write_spilled(tasklib::base::ByteView bytes, std::string path);
 
 /// A read-only directory in {run directory}/data (builtin/tree.h says what may be in it); removed
 /// with the data. `size_bytes` is the sum of the sizes of its files.

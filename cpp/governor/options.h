@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,11 +29,37 @@ struct GovernorOptions {
   std::vector<ExecutorSpec> executors;
   std::uint32_t cpus = 1;
   std::uint64_t memory_bytes = 0;       // budget of the blob store; 0: blob::default_budget_bytes()
+  bool spill = true;             // blobs that nobody views go to a disk when memory is short
+  std::string spill_directory;   // there; empty: SpillPlace chooses
   std::uint64_t task_memory_bytes = 0;  // for tasks with a memory limit; 0: all there is
   std::vector<graph::Resource> resources;  // not "memory"
   std::string launcher_program;            // path
   std::string run_directory_parent;  // a private 0700 directory is made in it; empty: the default
   std::string events_file;           // the event log goes there; empty: none
+};
+
+/// One blob, file or directory that is data: a line of Client.store().
+struct BlobLine {
+  tasklib::base::DataObjectId id;
+  std::string label, task_type;  // of the producer; empty: a constant, or the task is forgotten
+  std::uint64_t size_bytes = 0;
+  std::string place;  // "inline", "region", "spilled", "file", "directory"
+  std::string where;  // a path; "region 3 +4096"
+  bool kept = false;
+  std::vector<std::int32_t> viewers;  // pids
+  std::uint32_t views = 0;            // of executors, with multiplicity
+  bool shared = false;                // the same bytes as a line before: another object's
+};
+
+/// What memory there is and what became of it: part of Client.info().
+struct MemoryState {
+  bool spills = true;
+  std::string spill_directory;  // or why it is off; empty: not needed so far
+  std::uint64_t spilled_bytes = 0, spilled_blobs = 0;  // on disk now
+  std::uint64_t written_bytes = 0, written_blobs = 0;  // so far
+  std::uint32_t waiting = 0;                           // executors that wait for room
+  std::string huge_pages;  // "always", "within_size", "advise", "never", …; empty: unknown
+  std::optional<std::uint64_t> headroom_bytes;         // what the cgroup still allows
 };
 
 /// One line of the report: a task that ended while recording was on.

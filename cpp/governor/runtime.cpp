@@ -106,6 +106,7 @@ Runtime::Runtime(const GovernorOptions& options)
       resources_(options.resources),
       core_(core_options(options, methods_)),
       store_(store_limits(options)),
+      spill_(options.spill, options.spill_directory, run_directory_),
       offers_(options.executors.size()) {
   try {
     checked("mkdir", data_directory_.path(),
@@ -144,6 +145,7 @@ Runtime::Events Runtime::iterate(int timeout_ms) {
     throw SystemError("epoll_wait", "", errno);
   }
   if (count == 0) return Events::none;
+  ++room_changes_;
   for (int i = 0; i < count; ++i) {
     const auto source = static_cast<Source>(events[i].data.u64 >> 32);
     std::uint64_t ignored;
@@ -219,6 +221,8 @@ void Runtime::pump() {
   }
   drain_releases(Clock::now());
   flush_freed();
+  if (!waiting_leases_.empty()) serve_waiting();
+  if (room_waiters_ > 0) ++changes_;
   for (const auto& queue : std::exchange(to_signal_, {})) queue->signal();
   auto dirty = std::exchange(dirty_, {});
   for (auto* session : dirty) {
@@ -234,6 +238,7 @@ void Runtime::drain_releases(TimePoint now) {
   builtin_.remove_trees(std::move(released.directories));
   if (released.refs.empty()) return;
   for (const auto& ref : released.refs) store_.release(ref, now);
+  ++room_changes_;
   store_changed_ = true;
 }
 
@@ -330,7 +335,9 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
   }
   store_.seal(kClient, allocation->ref);
   client_arena_.seal(allocation->ref);
-  return std::make_shared<BlobData>(releases_, allocation->region, allocation->ref);
+  auto data = std::make_shared<BlobData>(releases_, allocation->region, allocation->ref);
+  touch(*data);
+  return data;
 }
 
 void Runtime::changed(const graph::TaskChanged& command) {

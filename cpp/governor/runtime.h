@@ -22,6 +22,7 @@
 #include "process/executor_session.h"
 #include "process/launcher_client.h"
 #include "process/program_build.h"
+#include "spill.h"
 #include "tally.h"
 
 namespace rain {
@@ -98,6 +99,24 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
   /// Room for a blob of the client's own. Throws StoreFull.
   std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) override;
+  std::string spill_path() override;
+
+  // What happens when memory is short (runtime_memory.cpp; the rule is in docs/blobs.md).
+
+  /// The open sessions, which outlive this.
+  void know_sessions(const std::vector<graph::SessionRef>& sessions) { open_ = &sessions; }
+  /// Does what makes room for `size_bytes`. False: nothing does, and nothing that runs will.
+  bool make_room(std::uint64_t size_bytes);
+  /// A StoreFull's text, with what holds the memory and whether spilling works.
+  std::string explain(const tasklib::base::StoreFull& full) const;
+  /// Grows when there may be more room than before.
+  std::uint64_t room_changes() const { return room_changes_; }
+  /// While somebody waits for room, waiters look at their condition more often.
+  void add_room_waiter(int by) { room_waiters_ += by; }
+  std::vector<BlobLine> blobs() const;
+  MemoryState memory_state() const;
+  /// Data came into use.
+  void touch(Data& data);
   const std::shared_ptr<ReleaseQueue>& releases() const override { return releases_; }
   /// Thread-safe.
   DataDirectory& data_directory() override { return data_directory_; }
@@ -187,6 +206,13 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void flush(Session& session);
   void flush_freed();
   void give_up_idle_leases();
+  std::string describe(const graph::ObjectRecord& object) const;
+  void grant_lease(Session& session, const tasklib::wire::LeaseRequest& request);
+  void serve_waiting();
+  bool ask_for_leases();
+  bool is_blocked(const Session& session) const;
+  bool start_spilling(std::uint64_t size_bytes);
+  void on_spilled(SpillWork& work);
   /// Dooms the oldest call of each executor that uses more memory than its calls may.
   void sample_memory(TimePoint now);
   void drain_releases(TimePoint now);
@@ -206,6 +232,17 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   graph::Core core_;
   tasklib::blob::Store store_;
   tasklib::blob::Arena client_arena_;
+  SpillPlace spill_;
+  std::string spill_trouble_;  // of the last try; then none is made until a request was refused
+  std::uint32_t spilling_ = 0;
+  std::uint64_t spilled_bytes_ = 0, spilled_blobs_ = 0, uses_ = 0, room_changes_ = 0;
+  int room_waiters_ = 0;
+  struct WaitingLease {
+    tasklib::base::ExecutorId executor;
+    tasklib::wire::LeaseRequest request;
+  };
+  std::vector<WaitingLease> waiting_leases_;  // oldest first
+  const std::vector<graph::SessionRef>* open_ = nullptr;
   std::shared_ptr<ReleaseQueue> releases_ = std::make_shared<ReleaseQueue>();
 
   tasklib::base::UniqueFd epoll_, timer_, wake_;

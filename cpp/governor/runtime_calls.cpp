@@ -171,6 +171,7 @@ void Runtime::fill_input(Session& session, tasklib::wire::ObjectIn& input,
   }
   auto& data = static_cast<Data&>(*object.data);
   input.info->size = data.size_bytes;
+  touch(data);
   input.cache_hint = true;
 
   if (session.protocol() == Protocol::cbor1) {
@@ -240,6 +241,7 @@ void Runtime::retract(const graph::Retract& command) {
 
 void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::Result& result) {
   TaskRecord& task = *call.task;
+  session.may_have_idle_leases = true;
   const auto now = Clock::now();
   const Duration run_time = session.protocol() == Protocol::cbor2
                                 ? Duration(static_cast<std::int64_t>(result.duration_ns))
@@ -351,7 +353,15 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
     }
     if (memory->bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(memory->bytes);
     // An executor that knows no regions: into shared memory once, for all who read it later.
-    auto blob = allocate(memory->bytes.size);
+    std::shared_ptr<BlobData> blob;
+    try {
+      blob = allocate(memory->bytes.size);
+    } catch (const StoreFull&) {
+      const std::string path = spill_path();
+      if (path.empty()) throw;
+      copied_bytes += memory->bytes.size;
+      return write_spilled(memory->bytes, path);
+    }
     std::memcpy(blob->region->at(blob->ref), memory->bytes.data, memory->bytes.size);
     copied_bytes += memory->bytes.size;
     return blob;
@@ -362,7 +372,9 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
     } catch (const ProtocolError& error) {
       throw ProtocolError("sent a " + text_of(*ref) + " as output: " + error.what());
     }
-    return std::make_shared<BlobData>(releases_, store_.region(ref->region), *ref);
+    auto data = std::make_shared<BlobData>(releases_, store_.region(ref->region), *ref);
+    touch(*data);
+    return data;
   }
   if (auto* other = std::get_if<tasklib::wire::OtherObject>(&output.location)) {
     for (const auto& input : task.inputs) {
@@ -435,25 +447,12 @@ void Runtime::on_released(Session& session, const tasklib::wire::Released& messa
 }
 
 void Runtime::on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) {
-  try {
-    auto lease = store_.lease(session.id, message.size_bytes);
-    tasklib::wire::Region region;
-    region.id = lease.region->id();
-    region.size_bytes = lease.region->size_bytes();
-    region.writable = true;
-    region.request = message.request;
-    region.free = std::move(lease.free);
-    session.send(region, lease.region->open_read_write());
-  } catch (const StoreFull& full) {
-    session.send(tasklib::wire::LeaseRefused{message.request, full.what()});
-  } catch (const SystemError& failed) {
-    session.send(tasklib::wire::LeaseRefused{message.request, failed.what()});
-  }
-  dirty_.push_back(&session);
+  waiting_leases_.push_back({session.id, message});  // pump() serves it
 }
 
 void Runtime::on_lease_returned(Session& session, const tasklib::wire::LeaseReturned& message) {
   for (const auto region : message.regions) store_.return_lease(session.id, region, Clock::now());
+  session.leases_asked = false;
   store_changed_ = true;
 }
 

@@ -19,6 +19,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -87,6 +88,17 @@ void keep_only(int& socket, int& client) {
   ::closedir(open_ones);
 }
 
+// Data that did not stay in memory may lie on another file system: {run directory}/spill leads to it.
+void remove_spilled(const char* run_directory) {
+  char link[PATH_MAX], target[PATH_MAX];
+  const int length = ::snprintf(link, sizeof link, "%s/spill", run_directory);
+  if (length < 0 || length >= PATH_MAX) return;
+  const ssize_t size = ::readlink(link, target, sizeof target - 1);
+  if (size <= 1) return;
+  target[size] = '\0';
+  if (target[0] == '/') remove_tree(target);
+}
+
 int main(int argc, char** argv) {
   leave_client_behind();
   if (argc != 5 || static_cast<std::uint32_t>(::atoi(argv[1])) != kProtocolVersion) {
@@ -122,6 +134,7 @@ int main(int argc, char** argv) {
   }
   ::shutdown(socket, SHUT_RDWR);  // a forked copy of the client may hold an end of it
   end_all_descendants(inner);
+  remove_spilled(run_directory);
   remove_tree(run_directory);
   return 0;
 }

@@ -211,6 +211,11 @@ void Builtin::tick(TimePoint now) {
   for (auto& job : due) job->on_time();
 }
 
+bool Builtin::busy() const {
+  return std::any_of(executors_.begin(), executors_.end(),
+                     [](const auto& entry) { return entry.second.job != nullptr; });
+}
+
 std::optional<TimePoint> Builtin::next_tick() const {
   std::optional<TimePoint> next;
   for (const auto& [id, executor] : executors_) {

@@ -41,6 +41,8 @@ class Host {
   virtual std::optional<std::string> visible_devices(const graph::TaskRecord&) const { return {}; }
   /// Room for a blob. Throws StoreFull.
   virtual std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) = 0;
+  /// A path for a blob that finds no room in memory; empty: there is none.
+  virtual std::string spill_path() { return {}; }
   virtual const std::string& run_directory() const = 0;
   virtual DataDirectory& data_directory() = 0;
   virtual const std::shared_ptr<ReleaseQueue>& releases() const = 0;
@@ -171,6 +173,9 @@ class Builtin {
   void remove_trees(std::vector<std::string> paths);
   /// Stops all jobs, waits for what they do in the pool, and drops them.
   void close();
+
+  /// Jobs are out.
+  bool busy() const;
 
   // For the jobs.
   Pool& pool() { return pool_; }

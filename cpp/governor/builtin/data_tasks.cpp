@@ -1,5 +1,6 @@
 // The built-in tasks that make data of data: concat, sleep.
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,18 +30,42 @@ using Keep = std::shared_ptr<graph::ObjectData>;
 
 constexpr std::size_t kSliceBytes = 4 << 20;  // between two looks at the stop flag
 
-/// Copies the parts one after the other into a blob.
+/// Copies the parts one after the other into a blob, or into a file if there is no room for one.
 class ConcatJob final : public PoolJob {
  public:
-  ConcatJob(const Call& call, std::vector<Keep> parts, std::shared_ptr<BlobData> target)
-      : PoolJob(call), parts_(std::move(parts)), target_(std::move(target)) {}
+  ConcatJob(const Call& call, std::vector<Keep> parts, std::shared_ptr<BlobData> target,
+            std::string path)
+      : PoolJob(call),
+        parts_(std::move(parts)),
+        target_(std::move(target)),
+        path_(std::move(path)) {}
 
  private:
   Outcome work() override {
+    if (!target_) return work_on_disk();
     // Writing to the descriptor is quicker than writing to the mapping: fresh pages are neither
     // zeroed first nor faulted in one by one.
-    const UniqueFd fd = target_->region->open_read_write();
-    auto to = static_cast<off_t>(target_->ref.offset_bytes);
+    write_parts(target_->region->open_read_write(), static_cast<off_t>(target_->ref.offset_bytes));
+    return Outcome::of(target_, target_->size_bytes);
+  }
+
+  Outcome work_on_disk() {
+    const UniqueFd fd(checked("open", path_, [&] {
+      return ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
+    }));
+    try {
+      write_parts(fd, 0);
+      auto data = std::make_shared<FileData>(path_);
+      data->is_spilled = true;
+      const std::uint64_t copied = data->size_bytes;
+      return Outcome::of(std::move(data), copied);
+    } catch (...) {
+      ::unlink(path_.c_str());
+      throw;
+    }
+  }
+
+  void write_parts(const UniqueFd& fd, off_t to) const {
     for (const auto& part : parts_) {
       ByteView left = static_cast<const Data&>(*part).bytes();
       while (left.size > 0) {
@@ -52,11 +77,11 @@ class ConcatJob final : public PoolJob {
         left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
       }
     }
-    return Outcome::of(target_, target_->size_bytes);
   }
 
   const std::vector<Keep> parts_;
-  const std::shared_ptr<BlobData> target_;
+  const std::shared_ptr<BlobData> target_;  // null: a file
+  const std::string path_;
 };
 
 }  // namespace
@@ -73,8 +98,16 @@ Begun concat(const Call& call) {
     total += call.input(i).size_bytes;
   }
   if (total >= kInlineLimitBytes && parts.size() > 1) {
-    return in_pool(call,
-                   std::make_shared<ConcatJob>(call, std::move(parts), call.host.allocate(total)));
+    std::shared_ptr<BlobData> target;
+    std::string path;
+    try {
+      target = call.host.allocate(total);
+    } catch (const tasklib::base::StoreFull&) {
+      path = call.host.spill_path();
+      if (path.empty()) throw;
+    }
+    return in_pool(call, std::make_shared<ConcatJob>(call, std::move(parts), std::move(target),
+                                                     std::move(path)));
   }
   if (parts.size() == 1) return Outcome::of(std::move(parts[0]));
   std::string joined;

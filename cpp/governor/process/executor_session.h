@@ -119,6 +119,8 @@ class ExecutorSession {
   std::string stdout_path, stderr_path;
   std::optional<ProgramBuild> build;  // that it was started from; nothing: not to be compared
   bool spare = false;                 // was started for no task
+  bool leases_asked = false;          // LeaseWanted is out
+  bool may_have_idle_leases = false;  // since it was asked last
   bool hung_up = false, kill_sent = false, exited = false;
   std::int32_t pid = 0;
   std::uint64_t calls_done = 0;

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rain.client.dispatch import Callbacks
     from rain.client.executors import Executors
     from rain.client.session import Item
+    from rain.client.store import Store
     from rain.report import Report
 
 
@@ -37,6 +38,10 @@ class Client:
         How many tasks run at once. Default: what this process may use.
     memory : int or str, optional
         Budget of the blob store: bytes, or "8 GiB". Default: half of what this process may use.
+    spill : bool or path
+        When memory is short, data that nobody views go to files: in the run directory or another
+        place on a disk, or in a private directory below this path. False: they stay in memory, and
+        tasks that find no room fail with StoreFull.
     resources : dict, optional
         What tasks may ask for by ``Task(resources=...)``: name -> amount, or a list of ids where a
         task should know which it was given. ``{"gpu": 2}`` means ids 0 and 1. The same as the
@@ -77,6 +82,7 @@ class Client:
         task_memory: int | str | None = None,
         record: bool = False,
         events: str | PathLike[str] | None = None,
+        spill: str | PathLike[str] | bool = True,
     ) -> None:
         if address is not None or port is not None:
             raise UsageError(
@@ -87,7 +93,7 @@ class Client:
 
         self._engine: _core.Engine
         self._engine, self._languages = embedded.start(
-            config, executors, cpus, memory, run_directory, resources, task_memory, events
+            config, executors, cpus, memory, run_directory, resources, task_memory, events, spill
         )
         self._shared: Session | None = None
         self._recording = record
@@ -224,13 +230,27 @@ class Client:
         return Report(TaskReport(raw, self._languages.get(raw[2], "C++")) for raw in reports)
 
     def info(self) -> dict[str, Any]:
-        """Return the state of the machinery: executor types and pids, run directory, blob store."""
+        """Return the state of the machinery: executor types and pids, run directory, blob store.
+
+        ``info()["store"]`` has sizes in bytes: the budget, what counts against it (regions), what
+        blobs take up, what is on disk; ``waiting``: executors that wait for room;
+        ``huge_pages``: whether this machine gives shared memory any; ``headroom_bytes``: what the
+        cgroup still allows, None without a limit; ``spill_directory``: None if spilling is off,
+        empty while nothing was spilled yet. docs/blobs.md has the rules.
+        """
         return {
             "executors": sorted(self._languages),
             "executor_pids": self._engine.executor_pids(),
             "run_directory": self._engine.run_directory,
             "store": {} if self.closed else self._engine.store_usage(),
         }
+
+    def store(self) -> Store:
+        """Return what data there are: a table with a line per data object (rain.client.store)."""
+        from rain.client.store import Store, StoredBlob
+
+        lines = [] if self.closed else self._engine.store_blobs()
+        return Store([StoredBlob(*line) for line in lines], self.info()["store"])
 
     def __reduce__(self) -> Any:
         raise TypeError(

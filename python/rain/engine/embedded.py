@@ -28,6 +28,7 @@ def start(
     resources: Mapping[str, Any] | None = None,
     task_memory: int | str | None = None,
     events: str | PathLike[str] | None = None,
+    spill: str | PathLike[str] | bool = True,
 ) -> tuple[_core.Engine, dict[str, str]]:
     """Start a governor. Returns it, and the language of each executor type.
 
@@ -75,6 +76,7 @@ def start(
         task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
         run_directory="" if run_directory is None else os.path.abspath(run_directory),
         events_file="" if events is None else os.path.abspath(events),
+        spill=(None if spill is False else "" if spill is True else os.path.abspath(spill)),
     )
     return engine, {spec.name: spec.language for spec in specs.values()}
 

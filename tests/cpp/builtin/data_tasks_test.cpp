@@ -51,11 +51,21 @@ TEST_F(BuiltinTest, concat_of_one_blob_that_is_not_empty_copies_nothing) {
 }
 
 TEST_F(BuiltinTest, concat_into_a_full_store_fails_with_store_full) {
-  start(2, 4u << 20);
+  start(2, 4u << 20, false);
   auto a = constant(std::string(3u << 20, 'a'));
   auto full = run("buildin/concat", {a, a, a}, {}, {object()});
   ASSERT_EQ(full->state, TaskState::failed);
   EXPECT_EQ(governor->failure(full)->kind, FailureKind::store_full) << error(full);
+}
+
+TEST_F(BuiltinTest, concat_that_finds_no_room_in_memory_is_written_to_disk) {
+  start(2, 4u << 20);
+  auto a = constant(std::string(3u << 20, 'a'));
+  auto joined = run("buildin/concat", {a, a, a}, {}, {object()});
+  ASSERT_EQ(joined->state, TaskState::finished) << error(joined);
+  const auto view = governor->view(joined->outputs[0]);
+  EXPECT_EQ(view->bytes.size, 9u << 20);
+  EXPECT_EQ(view->bytes.text(), std::string(9u << 20, 'a'));
 }
 
 TEST_F(BuiltinTest, too_many_declared_outputs_are_an_error) {

@@ -66,12 +66,14 @@ class BuiltinTest : public ::testing::Test {
     EXPECT_LE(entries("/proc/self/task"), threads_before_);
   }
 
-  void start(std::uint32_t cpus = 2, std::uint64_t memory_bytes = 256u << 20) {
+  void start(std::uint32_t cpus = 2, std::uint64_t memory_bytes = 256u << 20,
+             bool spill = true) {
     session = {};
     governor.reset();
     GovernorOptions options;
     options.cpus = cpus;
     options.memory_bytes = memory_bytes;
+    options.spill = spill;
     options.launcher_program = RAIN_LAUNCHER;
     governor = std::make_unique<Governor>(options);
     session = governor->new_session("builtin", OnError::continue_);

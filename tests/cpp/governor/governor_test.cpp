@@ -51,11 +51,12 @@ class GovernorTest : public ::testing::Test {
   }
 
   void start(std::vector<ExecutorSpec> executors, std::uint32_t cpus = 2,
-             std::uint64_t memory_bytes = 256u << 20) {
+             std::uint64_t memory_bytes = 256u << 20, bool spill = true) {
     GovernorOptions options;
     options.executors = std::move(executors);
     options.cpus = cpus;
     options.memory_bytes = memory_bytes;
+    options.spill = spill;
     options.launcher_program = RAIN_LAUNCHER;
     governor = std::make_unique<Governor>(options);
   }
@@ -297,7 +298,7 @@ TEST_F(GovernorTest, a_view_outlives_session_and_governor) {
 }
 
 TEST_F(GovernorTest, a_full_store_is_the_tasks_error_and_ends_when_there_is_room) {
-  start({plain("p", "cbor-2")}, 1, 2u << 20);
+  start({plain("p", "cbor-2")}, 1, 2u << 20, false);
   auto session = governor->new_session("s", OnError::continue_);
   std::vector<TaskRef> tasks;
   for (int i = 0; i < 4; ++i) {

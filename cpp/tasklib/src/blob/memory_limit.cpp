@@ -50,4 +50,12 @@ std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root) {
   return least;
 }
 
+std::string huge_pages(const std::string& root) {
+  const std::string text =
+      base::read_text(root + "/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+  const auto begin = text.find('['), end = text.find(']');
+  if (begin == std::string::npos || end == std::string::npos || end < begin) return {};
+  return text.substr(begin + 1, end - begin - 1);
+}
+
 }  // namespace tasklib::blob

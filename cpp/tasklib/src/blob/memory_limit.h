@@ -13,4 +13,9 @@ namespace tasklib::blob {
 /// Nothing: no limit. `root` is put before the paths that are read (tests).
 std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root = "");
 
+/// Whether the kernel gives shared memory huge pages: the chosen word of
+/// /sys/kernel/mm/transparent_hugepage/shmem_enabled ("always", "within_size", "advise", "never",
+/// "deny", "force"). Regions ask for them (madvise), which counts for "advise". Empty: unknown.
+std::string huge_pages(const std::string& root = "");
+
 }  // namespace tasklib::blob

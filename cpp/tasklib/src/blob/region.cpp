@@ -33,6 +33,7 @@ Region::~Region() { ::munmap(data_, size_bytes_); }
 std::shared_ptr<Region> Region::create(base::RegionId id, std::uint64_t size_bytes) {
   base::UniqueFd fd = make_memfd("rain-region", size_bytes);
   unsigned char* data = map_memfd(fd, size_bytes, true, name_of(id));
+  (void)::madvise(data, size_bytes, MADV_HUGEPAGE);  // a wish: see huge_pages()
   return std::shared_ptr<Region>(
       new Region(id, size_bytes, std::move(fd), data, Access::read_write));
 }
@@ -42,6 +43,7 @@ std::shared_ptr<Region> Region::map(base::RegionId id, std::uint64_t size_bytes,
   if (size_bytes == 0) throw base::ProtocolError(name_of(id) + ": a region of 0 bytes");
   check_memfd(fd, size_bytes, name_of(id));
   unsigned char* data = map_memfd(fd, size_bytes, access == Access::read_write, name_of(id));
+  (void)::madvise(data, size_bytes, MADV_HUGEPAGE);
   return std::shared_ptr<Region>(new Region(id, size_bytes, base::UniqueFd(), data, access));
 }
 

@@ -443,6 +443,12 @@ bool Store::holds_anything(Holder holder) const {
          (!found->second.leases.empty() || !found->second.views.empty());
 }
 
+bool Store::is_leased(base::RegionId id) const {
+  const auto found = regions_.find(id);
+  if (found == regions_.end()) refuse_region(id, "is unknown");
+  return found->second.writer.has_value();
+}
+
 bool Store::has_leases(Holder holder) const {
   const auto found = holders_.find(holder);
   return found != holders_.end() && !found->second.leases.empty();

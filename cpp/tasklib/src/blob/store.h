@@ -118,6 +118,8 @@ class Store {
   std::vector<Holder> viewers(const wire::BlobRef& ref) const;
   /// Whether the end of this process, or of its calls, would give something back.
   bool holds_anything(Holder holder) const;
+  /// Throws ProtocolError for an unknown one.
+  bool is_leased(base::RegionId region) const;
   /// It has leases, some of which it may not need.
   bool has_leases(Holder holder) const;
 

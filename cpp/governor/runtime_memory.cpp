@@ -1,0 +1,294 @@
+// What the Runtime does when the store is short of memory: asks for leases back, spills, waits.
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "base/errors.h"
+#include "blob/memory_limit.h"
+#include "runtime.h"
+
+namespace rain {
+
+using tasklib::base::Clock;
+using tasklib::base::StoreFull;
+using tasklib::base::SystemError;
+using tasklib::wire::Protocol;
+
+void Runtime::touch(Data& data) {
+  if (auto* blob = dynamic_cast<BlobData*>(&data)) blob->last_used = ++uses_;
+}
+
+std::string Runtime::spill_path() {
+  if (!spill_.on()) return {};
+  try {
+    return spill_.fresh();
+  } catch (const tasklib::base::Error& error) {
+    spill_trouble_ = error.what();
+    return {};
+  }
+}
+
+// ---- leases that wait ---------------------------------------------------------------------------
+
+void Runtime::grant_lease(Session& session, const tasklib::wire::LeaseRequest& request) {
+  auto lease = store_.lease(session.id, request.size_bytes);
+  tasklib::wire::Region region;
+  region.id = lease.region->id();
+  region.size_bytes = lease.region->size_bytes();
+  region.writable = true;
+  region.request = request.request;
+  region.free = std::move(lease.free);
+  session.send(region, lease.region->open_read_write());
+  session.may_have_idle_leases = true;
+}
+
+// Serves what can be served, oldest first: a small one passes a large one, which gets its turn at
+// the latest when nothing else moves. Then the youngest that waits is refused: its task ends, and
+// what it held may be enough for the others.
+void Runtime::serve_waiting() {
+  const auto refuse = [&](std::size_t index, const std::string& text) {
+    const WaitingLease waiting = waiting_leases_[index];
+    waiting_leases_.erase(waiting_leases_.begin() + static_cast<std::ptrdiff_t>(index));
+    Session& session = *sessions_.at(waiting.executor);
+    session.send(tasklib::wire::LeaseRefused{waiting.request.request, text});
+    dirty_.push_back(&session);
+    spill_trouble_.clear();
+    ++room_changes_;
+  };
+  while (true) {
+    std::erase_if(waiting_leases_, [&](const WaitingLease& waiting) {
+      const auto session = sessions_.find(waiting.executor);
+      return session == sessions_.end() || session->second->exited;
+    });
+    std::optional<std::string> full;  // why the youngest doesn't get it
+    std::uint64_t least = 0;
+    for (std::size_t i = 0; i < waiting_leases_.size();) {
+      const WaitingLease waiting = waiting_leases_[i];
+      Session& session = *sessions_.at(waiting.executor);
+      try {
+        grant_lease(session, waiting.request);
+        dirty_.push_back(&session);
+        waiting_leases_.erase(waiting_leases_.begin() + static_cast<std::ptrdiff_t>(i));
+      } catch (const StoreFull& error) {
+        const std::uint64_t size = waiting.request.size_bytes;
+        if (size > store_.usage().budget_bytes) {
+          refuse(i, explain(error));
+          continue;
+        }
+        full = explain(error);
+        least = least == 0 ? size : std::min(least, size);
+        ++i;
+      } catch (const SystemError& error) {
+        refuse(i, error.what());
+      }
+    }
+    if (!full) return;
+    if (make_room(least)) return;
+    refuse(waiting_leases_.size() - 1, *full);
+  }
+}
+
+bool Runtime::is_blocked(const Session& session) const {
+  const auto waiting = static_cast<std::uint32_t>(
+      std::count_if(waiting_leases_.begin(), waiting_leases_.end(),
+                    [&](const WaitingLease& lease) { return lease.executor == session.id; }));
+  return waiting >= std::min(session.in_flight(), session.traits().threads);
+}
+
+// True while an answer is due from a process that has time to answer.
+bool Runtime::ask_for_leases() {
+  bool due = false;
+  for (auto& [id, session] : sessions_) {
+    if (!session->gives_leases_back() || session->exited || session->kill_sent) continue;
+    if (!session->leases_asked && session->may_have_idle_leases && store_.has_leases(id)) {
+      session->leases_asked = true;
+      session->may_have_idle_leases = false;
+      session->send(tasklib::wire::LeaseWanted{});
+      dirty_.push_back(session.get());
+    }
+    due = due || (session->leases_asked && is_blocked(*session));
+  }
+  return due;
+}
+
+bool Runtime::make_room(std::uint64_t size_bytes) {
+  if (size_bytes > store_.usage().budget_bytes) return false;
+  give_up_idle_leases();
+  if (ask_for_leases() || spilling_ > 0) return true;
+  if (start_spilling(size_bytes)) return true;
+  if (builtin_.busy()) return true;
+  return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+    const Session& session = *entry.second;
+    if (session.exited || session.kill_sent || session.hung_up)
+      return store_.holds_anything(session.id);
+    if (session.in_flight() == 0 || is_blocked(session)) return false;
+    // Without spilling, the end of any call may end the need for data that nobody views.
+    return !spill_.on() || store_.holds_anything(session.id);
+  });
+}
+
+// ---- spilling -----------------------------------------------------------------------------------
+
+bool Runtime::start_spilling(std::uint64_t size_bytes) {
+  if (!spill_.on() || !spill_trouble_.empty() || open_ == nullptr) return false;
+  struct Candidate {
+    long records = 0;
+    const std::shared_ptr<graph::ObjectData>* data = nullptr;
+  };
+  std::unordered_map<BlobData*, Candidate> found;
+  for (const auto& session : *open_) {
+    for (const auto& object : session->holding) {
+      if (auto* blob = dynamic_cast<BlobData*>(object->data.get())) {
+        Candidate& candidate = found[blob];
+        ++candidate.records;
+        candidate.data = &object->data;
+      }
+    }
+  }
+  // Whoever else has a reference may be reading: a view of the client, a slice, a job.
+  std::erase_if(found, [&](const auto& entry) {
+    return entry.second.data->use_count() != entry.second.records ||
+           store_.views(entry.first->ref) != 0;
+  });
+  std::vector<std::pair<BlobData*, Candidate>> order(found.begin(), found.end());
+  // What lies in somebody's lease makes room only for its holder: last.
+  std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
+    const auto key = [&](const BlobData& data) {
+      return std::pair(store_.is_leased(data.ref.region), data.last_used);
+    };
+    return key(*a.first) < key(*b.first);
+  });
+  const std::uint64_t enough = std::max(size_bytes, store_.usage().budget_bytes / 16);
+  std::uint64_t chosen = 0;
+  for (const auto& [blob, candidate] : order) {
+    if (chosen >= enough) break;
+    std::string path = spill_path();
+    if (path.empty()) return false;
+    chosen += blob->ref.size_bytes;
+    ++spilling_;
+    builtin_.pool().submit(std::make_shared<SpillWork>(
+        std::static_pointer_cast<BlobData>(*candidate.data), std::move(path),
+        [this](SpillWork& work) { on_spilled(work); }));
+  }
+  return chosen > 0;
+}
+
+void Runtime::on_spilled(SpillWork& work) {
+  --spilling_;
+  ++room_changes_;
+  if (!work.error.empty()) {
+    spill_trouble_ = work.error;
+    return;
+  }
+  std::vector<graph::ObjectRecord*> records;
+  for (const auto& session : *open_)
+    for (const auto& object : session->holding)
+      if (object->data == work.data) records.push_back(object.get());
+  // Somebody came to use it meanwhile, or it is gone: the file goes, nothing else.
+  const auto references = static_cast<long>(records.size()) + 1;
+  if (records.empty() || work.data.use_count() != references || store_.views(work.data->ref) != 0)
+    return;
+  for (auto* record : records) record->data = work.spilled;
+  spilled_bytes_ += work.spilled->size_bytes;
+  ++spilled_blobs_;
+}
+
+// ---- what there is ------------------------------------------------------------------------------
+
+std::vector<BlobLine> Runtime::blobs() const {
+  std::vector<BlobLine> lines;
+  std::unordered_set<const graph::ObjectData*> seen;
+  if (open_ == nullptr) return lines;
+  for (const auto& session : *open_) {
+    for (const auto& object : session->holding) {
+      const auto& data = static_cast<const Data&>(*object->data);
+      BlobLine line;
+      line.id = object->id;
+      if (const ObjectAnnex* annex = annex_of(*object)) line.label = annex->label;
+      if (object->producer) line.task_type = methods_.name(object->producer->method);
+      line.size_bytes = data.size_bytes;
+      line.kept = object->kept;
+      line.shared = !seen.insert(&data).second;
+      line.where = data.path();
+      if (const auto* blob = dynamic_cast<const BlobData*>(&data)) {
+        line.place = "region";
+        line.where = "region " + std::to_string(blob->ref.region.value) + " +" +
+                     std::to_string(blob->ref.offset_bytes);
+        line.views = store_.views(blob->ref);
+        for (const auto holder : store_.viewers(blob->ref))
+          if (const auto found = sessions_.find(holder); found != sessions_.end())
+            line.viewers.push_back(found->second->pid);
+      } else if (const auto* file = dynamic_cast<const FileData*>(&data)) {
+        line.place = file->is_spilled ? "spilled" : "file";
+      } else {
+        line.place = data.is_directory() ? "directory" : "inline";
+      }
+      lines.push_back(std::move(line));
+    }
+  }
+  return lines;
+}
+
+MemoryState Runtime::memory_state() const {
+  MemoryState state;
+  state.spills = spill_.on();
+  state.spill_directory = spill_.directory();
+  for (const BlobLine& line : blobs()) {
+    if (line.place != "spilled" || line.shared) continue;
+    state.spilled_bytes += line.size_bytes;
+    ++state.spilled_blobs;
+  }
+  state.written_bytes = spilled_bytes_;
+  state.written_blobs = spilled_blobs_;
+  state.waiting = static_cast<std::uint32_t>(waiting_leases_.size());
+  state.huge_pages = tasklib::blob::huge_pages();
+  state.headroom_bytes = tasklib::blob::memory_headroom_bytes();
+  return state;
+}
+
+// ---- words --------------------------------------------------------------------------------------
+
+std::string Runtime::explain(const StoreFull& full) const {
+  constexpr std::size_t kNamed = 3;
+  std::string text = full.what();
+  std::vector<std::pair<std::uint64_t, const graph::ObjectRecord*>> largest;
+  if (open_) {
+    for (const auto& session : *open_)
+      for (const auto& object : session->holding)
+        if (dynamic_cast<const BlobData*>(object->data.get()))
+          largest.emplace_back(object->data->size_bytes, object.get());
+  }
+  const std::size_t named = std::min(kNamed, largest.size());
+  std::partial_sort(largest.begin(), largest.begin() + static_cast<std::ptrdiff_t>(named),
+                    largest.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (std::size_t i = 0; i < named; ++i) {
+    const graph::ObjectRecord& object = *largest[i].second;
+    text += i == 0 ? ". The largest: " : ", ";
+    text += std::to_string(largest[i].first) + " bytes of " + describe(object);
+    for (const auto holder : store_.viewers(static_cast<const BlobData&>(*object.data).ref)) {
+      const auto session = sessions_.find(holder);
+      if (session == sessions_.end()) continue;
+      text += ", viewed by executor " + session->second->type_name + " (pid " +
+              std::to_string(session->second->pid) + ")";
+    }
+  }
+  if (!spill_trouble_.empty())
+    text += ". Spilling to disk failed: " + spill_trouble_;
+  else if (!spill_.on())
+    text += ". Spilling to disk is off (" + spill_.directory() + ")";
+  return text;
+}
+
+std::string Runtime::describe(const graph::ObjectRecord& object) const {
+  const ObjectAnnex* annex = annex_of(object);
+  std::string text = "object (" + std::to_string(object.id.session) + ", " +
+                     std::to_string(object.id.id) + ")";
+  if (annex && !annex->label.empty()) text += " '" + annex->label + "'";
+  if (object.producer) text += " of task " + methods_.name(object.producer->method);
+  if (object.kept) text += ", kept by the client";
+  return text;
+}
+
+}  // namespace rain
