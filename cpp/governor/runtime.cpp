@@ -111,6 +111,7 @@ Runtime::Runtime(const GovernorOptions& options)
   try {
     checked("mkdir", data_directory_.path(),
             [&] { return ::mkdir(data_directory_.path().c_str(), 0700); });
+    spill_.check();
     epoll_ = UniqueFd(checked("epoll_create1", "", [] { return ::epoll_create1(EPOLL_CLOEXEC); }));
     timer_ = UniqueFd(checked("timerfd_create", "", [] {
       return ::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -119,13 +119,15 @@ bool Runtime::make_room(std::uint64_t size_bytes) {
   if (ask_for_leases() || spilling_ > 0) return true;
   if (start_spilling(size_bytes)) return true;
   if (builtin_.busy()) return true;
+  const bool spills = spill_.on() && spill_trouble_.empty();
   return std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
     const Session& session = *entry.second;
     if (session.exited || session.kill_sent || session.hung_up)
       return store_.holds_anything(session.id);
-    if (session.in_flight() == 0 || is_blocked(session)) return false;
+    if (session.registered() && (session.in_flight() == 0 || is_blocked(session))) return false;
+    if (!session.registered() && session.spare) return false;
     // Without spilling, the end of any call may end the need for data that nobody views.
-    return !spill_.on() || store_.holds_anything(session.id);
+    return !spills || store_.holds_anything(session.id);
   });
 }
 

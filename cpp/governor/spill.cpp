@@ -24,14 +24,16 @@ bool is_on_disk(const std::string& path) {
 }  // namespace
 
 SpillPlace::SpillPlace(bool wanted, const std::string& named, const std::string& run_directory)
-    : on_(wanted), run_directory_(run_directory) {
+    : on_(wanted), named_(named), run_directory_(run_directory) {
   if (!wanted) {
     directory_ = "spill=False";
-  } else if (!named.empty()) {
-    make_in(named);
-  } else if (is_on_disk(run_directory)) {
+  } else if (named.empty() && is_on_disk(run_directory)) {
     directory_ = run_directory + "/data";
   }
+}
+
+void SpillPlace::check() {
+  if (on_ && !named_.empty()) make_in(named_);
 }
 
 void SpillPlace::make_in(const std::string& parent) {

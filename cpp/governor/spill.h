@@ -18,8 +18,11 @@ namespace rain {
 /// holder.
 class SpillPlace {
  public:
-  /// `named`: empty: choose; made at once, since it may be wrong. Throws SystemError.
+  /// `named`: empty: choose.
   SpillPlace(bool wanted, const std::string& named, const std::string& run_directory);
+
+  /// Makes the directory in `named` before it is needed, since it may be wrong. Throws SystemError.
+  void check();
 
   bool on() const { return on_; }
   /// Empty until the first fresh() if it is not in the run directory; why there is none, if !on().
@@ -32,7 +35,7 @@ class SpillPlace {
   void make_in(const std::string& parent);
 
   bool on_;
-  const std::string run_directory_;
+  const std::string named_, run_directory_;
   std::string directory_;
   std::uint64_t last_ = 0;
 };

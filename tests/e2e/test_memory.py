@@ -104,10 +104,10 @@ def test_spilled_data_lie_where_spill_says_and_go_with_the_client(
 ) -> None:
     client = make_client(memory="64 MiB", spill=tmp_path)
     with client.new_session() as session:
-        for i in range(12):
-            fill("cpptester", i)
+        kept = [fill("cpptester", i) for i in range(12)]
         session.submit()
         session.wait_all()
+        assert len(kept) == 12
         (directory,) = tmp_path.iterdir()
         assert list(directory.iterdir())
         assert client.info()["store"]["spill_directory"] == str(directory)
@@ -125,9 +125,10 @@ def test_spilled_data_go_after_sigkill_of_the_client(
         client = Client(executors={{"cpptester": {str(commands["cpptester"])!r}}}, cpus=2,
                         memory="64 MiB", spill={str(tmp_path)!r})
         with client.new_session() as session:
-            for i in range(12):
-                Task((), 1, config={{"size": 8 << 20, "byte": i}},
-                     task_type="cpptester/fill").output.keep()
+            tasks = [Task((), 1, config={{"size": 8 << 20, "byte": i}},
+                          task_type="cpptester/fill") for i in range(12)]
+            for task in tasks:
+                task.output.keep()
             session.submit()
             session.wait_all()
             print(client.info()["store"]["spilled_bytes"] > 0, flush=True)
@@ -212,9 +213,11 @@ def test_store_lists_what_there_is_and_counts_each_byte_once(make_client: MakeCl
         small = blob(b"small", label="little")
         passed = call("cpptester/echo", kept[11].output)
         passed.output.keep()
-        call("cpptester/hello", small).output.keep()
+        small.keep()
+        hello = call("cpptester/hello", small)
         session.submit()
         session.wait_all()
+        assert hello.state.name == "finished"
         store = client.store()
         places = {line.place for line in store}
         assert {"region", "spilled", "inline"} <= places
