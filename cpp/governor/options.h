@@ -29,8 +29,8 @@ struct GovernorOptions {
   std::vector<ExecutorSpec> executors;
   std::uint32_t cpus = 1;
   std::uint64_t memory_bytes = 0;       // budget of the blob store; 0: blob::default_budget_bytes()
-  bool spill = true;             // blobs that nobody views go to a disk when memory is short
-  std::string spill_directory;   // there; empty: SpillPlace chooses
+  bool spill = true;                    // blobs that nobody views go to a disk when memory is short
+  std::string spill_directory;          // there; empty: SpillPlace chooses
   std::uint64_t task_memory_bytes = 0;  // for tasks with a memory limit; 0: all there is
   std::vector<graph::Resource> resources;  // not "memory"
   std::string launcher_program;            // path
@@ -54,12 +54,12 @@ struct BlobLine {
 /// What memory there is and what became of it: part of Client.info().
 struct MemoryState {
   bool spills = true;
-  std::string spill_directory;  // or why it is off; empty: not needed so far
+  std::string spill_directory;                         // or why it is off; empty: not needed so far
   std::uint64_t spilled_bytes = 0, spilled_blobs = 0;  // on disk now
   std::uint64_t written_bytes = 0, written_blobs = 0;  // so far
   std::uint32_t waiting = 0;                           // executors that wait for room
   std::string huge_pages;  // "always", "within_size", "advise", "never", …; empty: unknown
-  std::optional<std::uint64_t> headroom_bytes;         // what the cgroup still allows
+  std::optional<std::uint64_t> headroom_bytes;  // what the cgroup still allows
 };
 
 /// One line of the report: a task that ended while recording was on.

@@ -285,8 +285,8 @@ std::string Runtime::explain(const StoreFull& full) const {
 
 std::string Runtime::describe(const graph::ObjectRecord& object) const {
   const ObjectAnnex* annex = annex_of(object);
-  std::string text = "object (" + std::to_string(object.id.session) + ", " +
-                     std::to_string(object.id.id) + ")";
+  std::string text =
+      "object (" + std::to_string(object.id.session) + ", " + std::to_string(object.id.id) + ")";
   if (annex && !annex->label.empty()) text += " '" + annex->label + "'";
   if (object.producer) text += " of task " + methods_.name(object.producer->method);
   if (object.kept) text += ", kept by the client";

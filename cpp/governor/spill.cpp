@@ -17,8 +17,7 @@ namespace {
 bool is_on_disk(const std::string& path) {
   constexpr long kTmpfs = 0x01021994, kRamfs = 0x858458f6;
   struct statfs status;
-  return ::statfs(path.c_str(), &status) == 0 && status.f_type != kTmpfs &&
-         status.f_type != kRamfs;
+  return ::statfs(path.c_str(), &status) == 0 && status.f_type != kTmpfs && status.f_type != kRamfs;
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ class SpillWork final : public builtin::Pool::Work {
 
   const std::shared_ptr<BlobData> data;
   const std::string path;
-  std::string error;                 // empty: the file is there, whole
+  std::string error;                  // empty: the file is there, whole
   std::shared_ptr<FileData> spilled;  // then
 
  private:

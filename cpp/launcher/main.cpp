@@ -88,7 +88,8 @@ void keep_only(int& socket, int& client) {
   ::closedir(open_ones);
 }
 
-// Data that did not stay in memory may lie on another file system: {run directory}/spill leads to it.
+// Data that did not stay in memory may lie on another file system: {run directory}/spill leads to
+// it.
 void remove_spilled(const char* run_directory) {
   char link[PATH_MAX], target[PATH_MAX];
   const int length = ::snprintf(link, sizeof link, "%s/spill", run_directory);

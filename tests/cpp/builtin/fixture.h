@@ -66,8 +66,7 @@ class BuiltinTest : public ::testing::Test {
     EXPECT_LE(entries("/proc/self/task"), threads_before_);
   }
 
-  void start(std::uint32_t cpus = 2, std::uint64_t memory_bytes = 256u << 20,
-             bool spill = true) {
+  void start(std::uint32_t cpus = 2, std::uint64_t memory_bytes = 256u << 20, bool spill = true) {
     session = {};
     governor.reset();
     GovernorOptions options;

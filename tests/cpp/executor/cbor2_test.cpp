@@ -56,7 +56,8 @@ TEST_F(Cbor2, registers_with_threads_features_and_version) {
   EXPECT_EQ(governor.registration.executor_id, 4711);
   EXPECT_EQ(governor.registration.executor_type, "tester");
   EXPECT_EQ(governor.registration.threads, 3u);
-  EXPECT_EQ(governor.registration.features, (std::vector<std::string>{wire::kFeatureBoard, wire::kFeatureLeaseWanted}));
+  EXPECT_EQ(governor.registration.features,
+            (std::vector<std::string>{wire::kFeatureBoard, wire::kFeatureLeaseWanted}));
   EXPECT_NE(governor.registration.tasklib_version, "");
   const auto& tasks = governor.registration.tasks;
   EXPECT_EQ(std::count(tasks.begin(), tasks.end(), "hello"), 1);

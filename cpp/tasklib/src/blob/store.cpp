@@ -439,8 +439,7 @@ std::vector<Holder> Store::viewers(const wire::BlobRef& ref) const {
 
 bool Store::holds_anything(Holder holder) const {
   const auto found = holders_.find(holder);
-  return found != holders_.end() &&
-         (!found->second.leases.empty() || !found->second.views.empty());
+  return found != holders_.end() && (!found->second.leases.empty() || !found->second.views.empty());
 }
 
 bool Store::is_leased(base::RegionId id) const {

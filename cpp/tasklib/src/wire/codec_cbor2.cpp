@@ -11,9 +11,9 @@ constexpr std::uint64_t kMax32 = std::numeric_limits<std::uint32_t>::max();
 
 constexpr std::string_view kToGovernor[] = {"register", "result", "released", "lease_request",
                                             "lease_returned"};
-constexpr std::string_view kToExecutor[] = {"call",  "welcome",        "region", "lease_refused",
-                                            "freed", "region_dropped", "cancel", "shutdown",
-                                            "lease_wanted"};
+constexpr std::string_view kToExecutor[] = {"call",          "welcome",  "region",
+                                            "lease_refused", "freed",    "region_dropped",
+                                            "cancel",        "shutdown", "lease_wanted"};
 
 constexpr std::string_view kCallFields[] = {"seq",    "id",   "type", "in",   "out",
                                             "config", "cpus", "name", "user", "res"};
