@@ -114,7 +114,8 @@ Store::Entry* Store::find_unleased(std::uint64_t gap_bytes, std::uint64_t at_mos
 }
 
 void Store::punch_gaps() {
-  for (auto& [id, entry] : regions_) {
+  for (auto& region_entry : regions_) {
+    Entry& entry = region_entry.second;
     if (entry.writer || entry.idle_since || entry.largest_gap < kPunchBytes) continue;
     std::uint64_t punched = 0;  // what was punched before lies in today's gaps
     for_each_gap(entry.blobs, entry.region->size_bytes(),
