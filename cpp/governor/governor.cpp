@@ -286,9 +286,26 @@ Governor::Wait Governor::wait(const CompletionQueue& queue, std::optional<TimePo
 std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes,
                                                  const std::function<void()>& interrupted) {
   if (bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(bytes);
-  auto upload = allocate(bytes.size, interrupted);
-  std::memcpy(upload.bytes, bytes.data, bytes.size);
-  return upload.data;
+  try {
+    const auto upload = allocate(bytes.size, interrupted);
+    std::memcpy(upload.bytes, bytes.data, bytes.size);
+    return upload.data;
+  } catch (const tasklib::base::StoreFull& full) {
+    std::string path;
+    impl_->run([&] {
+      auto& runtime = impl_->runtime;
+      if (bytes.size <= runtime.store().usage().budget_bytes) path = runtime.spill_path();
+    });
+    if (path.empty()) throw;
+    try {
+      auto data = write_spilled(bytes, std::move(path));
+      impl_->run_even_if_closed([&] { impl_->runtime.count_spilled(data->size_bytes); });
+      return data;
+    } catch (const tasklib::base::SystemError& error) {
+      throw tasklib::base::StoreFull(std::string(full.what()) +
+                                     ". Writing it to disk failed: " + error.what());
+    }
+  }
 }
 
 std::shared_ptr<graph::ObjectData> Governor::put_directory(const std::string& path) {
@@ -309,7 +326,7 @@ Governor::Upload Governor::allocate(std::uint64_t size_bytes,
       try {
         data = runtime.allocate(size_bytes);
       } catch (const tasklib::base::StoreFull& full) {
-        if (!runtime.make_room(size_bytes)) throw tasklib::base::StoreFull(runtime.explain(full));
+        if (!runtime.make_room(size_bytes)) throw tasklib::base::StoreFull(runtime.give_up(full));
         runtime.pump();
         runtime.add_room_waiter(1);
         seen = runtime.room_changes();

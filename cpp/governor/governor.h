@@ -106,8 +106,9 @@ class Governor {
   Wait wait(const CompletionQueue& queue, std::optional<tasklib::base::TimePoint> deadline);
 
   /// Bytes for a constant object. Below the inline limit they are copied into memory, above it
-  /// into shared memory, once. Waits while something
-  /// makes room; calls `interrupted` when a signal came, which may throw. Throws StoreFull.
+  /// into shared memory, once. Waits while something makes room; calls `interrupted` when a signal
+  /// came, which may throw. Without room they go to disk, as what is spilled. Throws StoreFull when
+  /// that is off, the disk is full, or they are larger than the whole budget.
   std::shared_ptr<graph::ObjectData> put(tasklib::base::ByteView bytes,
                                          const std::function<void()>& interrupted = {});
   /// A read-only copy of the user's directory (builtin/tree.h). Throws tasklib::base::Error that

@@ -109,6 +109,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   bool make_room(std::uint64_t size_bytes);
   /// A StoreFull's text, with what holds the memory and whether spilling works.
   std::string explain(const tasklib::base::StoreFull& full) const;
+  /// The same for who is refused now; the next one may try to spill again.
+  std::string give_up(const tasklib::base::StoreFull& full);
+  void count_spilled(std::uint64_t size_bytes);
   /// Grows when there may be more room than before.
   std::uint64_t room_changes() const { return room_changes_; }
   /// While somebody waits for room, waiters look at their condition more often.

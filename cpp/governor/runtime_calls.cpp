@@ -360,6 +360,7 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
       const std::string path = spill_path();
       if (path.empty()) throw;
       copied_bytes += memory->bytes.size;
+      count_spilled(memory->bytes.size);
       return write_spilled(memory->bytes, path);
     }
     std::memcpy(blob->region->at(blob->ref), memory->bytes.data, memory->bytes.size);

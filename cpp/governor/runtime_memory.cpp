@@ -193,7 +193,11 @@ void Runtime::on_spilled(SpillWork& work) {
   if (records.empty() || work.data.use_count() != references || store_.views(work.data->ref) != 0)
     return;
   for (auto* record : records) record->data = work.spilled;
-  spilled_bytes_ += work.spilled->size_bytes;
+  count_spilled(work.spilled->size_bytes);
+}
+
+void Runtime::count_spilled(std::uint64_t size_bytes) {
+  spilled_bytes_ += size_bytes;
   ++spilled_blobs_;
 }
 
@@ -280,6 +284,12 @@ std::string Runtime::explain(const StoreFull& full) const {
     text += ". Spilling to disk failed: " + spill_trouble_;
   else if (!spill_.on())
     text += ". Spilling to disk is off (" + spill_.directory() + ")";
+  return text;
+}
+
+std::string Runtime::give_up(const StoreFull& full) {
+  std::string text = explain(full);
+  spill_trouble_.clear();
   return text;
 }
 

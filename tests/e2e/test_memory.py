@@ -77,8 +77,10 @@ def test_what_the_client_views_stays_in_memory_and_the_error_names_it(
             more.wait()
         contains(caught.value, "16.0 MiB", "64.0 MiB", "cpptester/fill", "kept by the client")
         assert all(view[0] == i and view[-1] == i for i, view in enumerate(views))
-        with pytest.raises(StoreFull):
-            blob(b"x" * (16 * MiB))
+        put = blob(b"x" * (16 * MiB))  # to disk
+        assert put.fetch().get_bytes() == b"x" * (16 * MiB)
+        with pytest.raises(StoreFull, match="larger than the whole blob store"):
+            blob(bytes(65 * MiB))
         del views
         again = fill("cpptester", 9, 16 * MiB)
         assert again.output.fetch().get_bytes() == b"\x09" * (16 * MiB)
@@ -96,6 +98,8 @@ def test_spill_false_keeps_everything_in_memory(make_client: MakeClient) -> None
         with pytest.raises(TaskStoreFull) as caught:
             failed[0].wait()
         contains(caught.value, "Spilling to disk is off (spill=False)")
+        with pytest.raises(StoreFull, match="spill=False"):
+            blob(bytes(16 * MiB))
         assert client.info()["store"]["spilled_bytes"] == 0
 
 
