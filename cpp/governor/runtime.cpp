@@ -330,6 +330,7 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
     flush_freed();
     give_up_idle_leases();  // too small for this one; warm for the next
     auto lease = store_.lease(kClient, size_bytes);
+    populate(lease.region, size_bytes);
     client_arena_.add_lease(lease.region, lease.free);
     allocation = client_arena_.allocate(size_bytes);
     if (!allocation) throw tasklib::base::Error("a fresh lease has no room");

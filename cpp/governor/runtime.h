@@ -210,6 +210,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void flush_freed();
   void give_up_idle_leases();
   std::string describe(const graph::ObjectRecord& object) const;
+  /// If it is fresh and a cpu is idle: another thread takes the page faults of `size_bytes`.
+  void populate(const std::shared_ptr<tasklib::blob::Region>& region, std::uint64_t size_bytes);
   void grant_lease(Session& session, const tasklib::wire::LeaseRequest& request);
   void serve_waiting();
   bool ask_for_leases();

@@ -1,6 +1,7 @@
 // What the Runtime does when the store is short of memory: asks for leases back, spills, waits.
 
 #include <algorithm>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -30,6 +31,37 @@ std::string Runtime::spill_path() {
   }
 }
 
+// ---- fresh pages
+// ---------------------------------------------------------------------------------
+
+namespace {
+
+/// Gives a fresh region its pages while the writer begins to fill it.
+struct PopulateWork final : builtin::Pool::Work {
+  PopulateWork(std::shared_ptr<tasklib::blob::Region> region, std::uint64_t size_bytes)
+      : region(std::move(region)), size_bytes(size_bytes) {}
+  void run() noexcept override {
+    region->populate(size_bytes);
+    region.reset();
+  }
+  void finish() override {}
+
+  std::shared_ptr<tasklib::blob::Region> region;
+  const std::uint64_t size_bytes;
+};
+
+}  // namespace
+
+void Runtime::populate(const std::shared_ptr<tasklib::blob::Region>& region,
+                       std::uint64_t size_bytes) {
+  constexpr std::uint64_t kLeastBytes = 4u << 20;
+  if (size_bytes < kLeastBytes || region->resident_bytes() != 0) return;
+  const auto busy = std::count_if(sessions_.begin(), sessions_.end(),
+                                  [](const auto& entry) { return entry.second->in_flight() > 0; });
+  if (busy >= static_cast<long>(std::thread::hardware_concurrency())) return;
+  builtin_.pool().submit(std::make_shared<PopulateWork>(region, size_bytes));
+}
+
 // ---- leases that wait ---------------------------------------------------------------------------
 
 void Runtime::grant_lease(Session& session, const tasklib::wire::LeaseRequest& request) {
@@ -40,6 +72,7 @@ void Runtime::grant_lease(Session& session, const tasklib::wire::LeaseRequest& r
   region.writable = true;
   region.request = request.request;
   region.free = std::move(lease.free);
+  populate(lease.region, request.size_bytes);
   session.send(region, lease.region->open_read_write());
   session.may_have_idle_leases = true;
 }

@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "base/errors.h"
 #include "blob/memfd.h"
@@ -159,6 +160,31 @@ TEST_F(RegionTest, memory_comes_with_the_first_write_and_goes_with_discard) {
   region->discard();
   EXPECT_EQ(region->resident_bytes(), 0u);
   EXPECT_EQ(reader->data()[4096], 0);  // and no SIGBUS
+}
+
+TEST_F(RegionTest, populate_gives_pages_to_the_part_and_changes_no_byte) {
+  const auto region = Region::create(RegionId{1}, 8u << 20);
+  region->data()[0] = 42;
+  region->populate((5u << 20) + 4096);
+  EXPECT_EQ(region->resident_bytes(), (5u << 20) + 4096);
+  EXPECT_EQ(region->data()[0], 42);
+  EXPECT_EQ(region->data()[5u << 20], 0);
+}
+
+TEST_F(RegionTest, pages_that_were_given_back_do_not_return_by_populate) {
+  const auto discarded = Region::create(RegionId{1}, 4u << 20);
+  discarded->discard();
+  discarded->populate(4u << 20);
+  EXPECT_EQ(discarded->resident_bytes(), 0u);
+
+  const auto punched = Region::create(RegionId{2}, 64u << 20);
+  std::thread populating([&] { punched->populate(64u << 20); });
+  while (punched->resident_bytes() == 0) std::this_thread::yield();
+  EXPECT_TRUE(punched->punch(0, 64u << 20));
+  const auto left = punched->resident_bytes();
+  populating.join();
+  EXPECT_EQ(left, 0u);
+  EXPECT_EQ(punched->resident_bytes(), 0u);
 }
 
 TEST_F(RegionTest, a_size_that_no_file_can_have_is_a_system_error) {

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <string>
 
 #include "base/errors.h"
@@ -72,7 +73,22 @@ void Region::discard() noexcept {
   (void)punch(0, size_bytes_);
 }
 
+void Region::populate(std::uint64_t size_bytes) noexcept {
+  constexpr std::uint64_t kStepBytes = 1 << 20;
+  std::uint64_t left = size_bytes;
+  while (left > 0) {
+    const std::uint64_t step = std::min(kStepBytes, left);
+    left -= step;
+    const std::lock_guard<std::mutex> lock(populating_);
+    if (!may_populate_ || ::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(left),
+                                      static_cast<off_t>(step)) != 0)
+      return;
+  }
+}
+
 bool Region::punch(std::uint64_t offset_bytes, std::uint64_t size_bytes) noexcept {
+  stop_populating();
+  const std::lock_guard<std::mutex> lock(populating_);
   return ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                      static_cast<off_t>(offset_bytes), static_cast<off_t>(size_bytes)) == 0;
 }

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 #include "base/ids.h"
 #include "base/unique_fd.h"
@@ -12,7 +14,7 @@ namespace tasklib::blob {
 /// One shared-memory object (memfd, nameless), mapped whole for as long as this lives. Sealed
 /// against shrinking and growing, so that a mapped page can't vanish (no SIGBUS). Shared by
 /// std::shared_ptr: views keep the mapping alive; nothing is ever unmapped under a view.
-/// Thread-safe (immutable after construction).
+/// Thread-safe (immutable after construction, but for its pages).
 class Region {
  public:
   enum class Access { read_only, read_write };
@@ -46,6 +48,11 @@ class Region {
   /// Gives its pages back at once, though others may still map it; whoever looks sees zeroes.
   /// Requires: made by create(), and nobody views anything in it.
   void discard() noexcept;
+  /// Gives the first `size_bytes` their pages, the last ones first, since the writer comes from
+  /// the other end. Takes long, for a thread of its own. Ends early once stop_populating(), a
+  /// punch() or discard() came, or the kernel can't. Requires: made by create().
+  void populate(std::uint64_t size_bytes) noexcept;
+  void stop_populating() noexcept { may_populate_ = false; }
   /// The same for a part: whole pages of it. False: the kernel can't.
   bool punch(std::uint64_t offset_bytes, std::uint64_t size_bytes) noexcept;
 
@@ -58,6 +65,8 @@ class Region {
   const base::UniqueFd fd_;  // none when mapped from a received descriptor
   unsigned char* const data_;
   const Access access_;
+  std::mutex populating_;  // a page that is given back stays so
+  std::atomic<bool> may_populate_{true};
 };
 
 }  // namespace tasklib::blob

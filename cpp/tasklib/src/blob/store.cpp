@@ -177,6 +177,7 @@ Store::Entry& Store::make_region(std::uint64_t size_bytes) {
 void Store::drop(std::map<base::RegionId, Entry>::iterator dropped) {
   Entry& entry = dropped->second;
   leave_warm(entry);
+  entry.region->stop_populating();
   bool mapped_elsewhere = false;
   for (auto& [id, holder] : holders_) {
     if (holder.sent.erase(dropped->first) == 0) continue;
