@@ -49,9 +49,7 @@ class Store(list[StoredBlob]):
 
     def total(self, place: str | None = None) -> int:
         """Return the bytes of all data (in one place): each byte counts once."""
-        return sum(
-            blob.size for blob in self if not blob.shared and place in (None, blob.place)
-        )
+        return sum(blob.size for blob in self if not blob.shared and place in (None, blob.place))
 
     def _summary(self) -> str:
         text = f"{len(self)} data objects, {size_text(self.total())}"
