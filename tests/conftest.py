@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,9 @@ DEADLINE_SECONDS = 10.0
 
 # numpy's threads would come with its import and go with a fork: the census should not see them.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+# A shell's background jobs ignore SIGINT, and so would the programs that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

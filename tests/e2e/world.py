@@ -181,7 +181,6 @@ import json, os, signal, sys, threading, time
 sys.path.insert(0, {here!r})
 from tasks import call, works
 from rain.client import *
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
 def say(*words):
     print(*words, flush=True)
 def hear():
