@@ -239,7 +239,7 @@ def test_empty_blob_goes_through_every_executor(session: Session, tester: str) -
 def test_full_store_is_a_typed_error_and_the_client_works_afterwards(
     make_client: Callable[..., Client],
 ) -> None:
-    client = make_client(memory="8 MiB")
+    client = make_client(memory="8 MiB", spill=False)
     session = client.new_session(on_error="continue")
     kept: list[Any] = []
     with session.bind_only():
