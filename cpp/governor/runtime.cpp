@@ -402,6 +402,7 @@ std::vector<std::int32_t> Runtime::executor_pids() const {
 
 void Runtime::close() {
   if (!launcher_) return;
+  store_.stop_populating();
   builtin_.close();
   if (!launcher_gone_) {
     const auto deadline = Clock::now() + kCloseGrace;

@@ -374,6 +374,7 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
       throw ProtocolError("sent a " + text_of(*ref) + " as output: " + error.what());
     }
     auto data = std::make_shared<BlobData>(releases_, store_.region(ref->region), *ref);
+    data->region->stop_populating();  // it is written: pages to come would be for nobody
     touch(*data);
     return data;
   }

@@ -124,6 +124,67 @@ def make_directory(ctx: Context) -> DataInstance:
     return ctx.stage_directory(top)
 
 
+# ---- Few bytes of large data, and in which pages they lie ------------------------------------
+
+
+def place_of(view: memoryview) -> str:
+    """ "device:inode +offset" of the first byte in the file that is mapped there."""
+    import numpy as np
+
+    address = np.frombuffer(view, np.uint8).ctypes.data
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            addresses, _, offset, device, inode = line.split()[:5]
+            begin, end = (int(word, 16) for word in addresses.split("-"))
+            if begin <= address < end:
+                return f"{device}:{inode} +{int(offset, 16) + address - begin}"
+    raise ValueError("an address that is not mapped")
+
+
+def private_bytes() -> int:
+    """Of this process: what nobody else has."""
+    with open("/proc/self/smaps_rollup") as rollup:
+        return sum(int(line.split()[1]) << 10 for line in rollup if line.startswith("Private_"))
+
+
+@executor.task
+def write_ends(ctx: Context) -> Any:
+    """config: size, byte. Writes the first and the last byte, in place; attribute "place"."""
+    output = ctx.alloc(ctx.config["size"])
+    view = memoryview(output)
+    if view.nbytes:
+        view[0] = view[-1] = ctx.config["byte"]
+    blob = ctx.blob(output)
+    blob.attributes["place"] = place_of(view) if view.nbytes else ""
+    return blob
+
+
+@executor.task
+def read_ends(ctx: Context, *inputs: DataInstance) -> str:
+    """Of each input: size, first and last byte, place."""
+
+    def ends(view: memoryview) -> dict[str, Any]:
+        if not view.nbytes:
+            return {"size": 0}
+        return {"size": view.nbytes, "first": view[0], "last": view[-1], "place": place_of(view)}
+
+    return json.dumps([ends(memoryview(data)) for data in inputs])
+
+
+@executor.task
+def read_pages(ctx: Context, data: DataInstance) -> str:
+    """config: until. Reads a byte of every page of the input and says by how much the private
+    memory of this process grew; ends when there is a file "until"."""
+    before = private_bytes()
+    total = sum(memoryview(data)[::4096])
+    grown = private_bytes() - before
+    until = Path(ctx.config["until"])
+    until.with_name(f"{until.name}.{os.getpid()}").write_text(str(total))
+    while not until.exists() and not ctx.cancelled():
+        time.sleep(0.001)
+    return json.dumps({"sum": total, "grown": grown})
+
+
 # ---- What is known besides bytes ----------------------------------------------------------------
 
 

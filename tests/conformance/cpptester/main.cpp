@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "pages.h"
 #include "typed.h"
 
 namespace {
@@ -285,6 +286,7 @@ int main(int argc, char** argv) {
   executor.add_task("exit", exit_process);
   executor.add_task("wrong_outputs", wrong_outputs);
   executor.add_task("big_error", big_error);
+  add_page_tasks(executor);
   add_typed_tasks(executor);
   if (argc > 1)
     executor.start(static_cast<unsigned>(std::atoi(argv[1])));

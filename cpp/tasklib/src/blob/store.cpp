@@ -173,6 +173,10 @@ Store::Entry& Store::make_region(std::uint64_t size_bytes) {
   return entry;
 }
 
+void Store::stop_populating() noexcept {
+  for (auto& [id, entry] : regions_) entry.region->stop_populating();
+}
+
 // Requires: no lease and no blob.
 void Store::drop(std::map<base::RegionId, Entry>::iterator dropped) {
   Entry& entry = dropped->second;

@@ -111,6 +111,8 @@ class Store {
   std::shared_ptr<Region> region(base::RegionId id) const;
   /// Drops warm regions that are idle for longer than warm_time. Returns when to call next.
   std::optional<base::TimePoint> tick(base::TimePoint now);
+  /// No region gets pages ahead of its writer any more: the end is near.
+  void stop_populating() noexcept;
   Usage usage() const;
   /// How many views of a live blob there are. Throws ProtocolError when there is no such blob.
   std::uint32_t views(const wire::BlobRef& ref) const;
