@@ -378,5 +378,26 @@ TEST(Testing, shows_what_the_task_saw_and_said) {
   EXPECT_THROW(result.output(0), std::out_of_range);
 }
 
+TEST(Testing, outputs_may_have_labels) {
+  Executor executor("test");
+  executor.add_task("f", [](Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+    for (std::size_t i = 0; i < ctx.n_outputs(); ++i)
+      outputs.push_back(Blob(new MemDataInstance(ctx.output_spec(i).label)));
+  });
+  const Result result = testing::Call(executor, "f").outputs({"high", "low"}).run();
+  ASSERT_EQ(result.n_outputs(), 2u);
+  EXPECT_EQ(result.output(0).read_as_string(), "high");
+  EXPECT_EQ(result.output(1).read_as_string(), "low");
+}
+
+TEST(ValueType, may_leave_dtype_and_dimensions_open) {
+  ValueType type = typed::array_type("<f8", ValueType::any_dimensions);
+  EXPECT_EQ(type.to_string(), "ndarray float64");
+  type.dtype.clear();
+  EXPECT_EQ(type.to_string(), "ndarray");
+  type.n_dimensions = 2;
+  EXPECT_EQ(type.to_string(), "ndarray of 2 dimensions");
+}
+
 }  // namespace
 }  // namespace tasklib

@@ -18,8 +18,9 @@ struct ValueType {
     value,    ///< null, bool, number, text, list or map; content type "cbor"
   };
   Kind kind = Kind::any;
-  // Of ndarray.
-  std::string dtype;             ///< as in .npy files ("<f8")
+  // Of ndarray. In Python a parameter may leave open what C++ always says.
+  static constexpr std::size_t any_dimensions = static_cast<std::size_t>(-1);
+  std::string dtype;             ///< as in .npy files ("<f8"); empty: any
   std::size_t n_dimensions = 0;  ///< 0: a scalar
   std::string name;              ///< of the parameter; empty: not given
 

@@ -86,8 +86,11 @@ class Call {
     return *this;
   }
   /// How many outputs the task is asked for. Default: what a typed task returns, 1 for others.
-  Call& outputs(std::size_t count) {
-    n_outputs_ = static_cast<long>(count);
+  Call& outputs(std::size_t count) { return outputs(std::vector<std::string>(count)); }
+  /// As many outputs as labels.
+  Call& outputs(std::vector<std::string> labels) {
+    labels_ = std::move(labels);
+    asked_ = true;
     return *this;
   }
 
@@ -112,7 +115,8 @@ class Call {
   const std::string name_;
   Value config_;
   Value::Map attributes_;
-  long n_outputs_ = -1;
+  std::vector<std::string> labels_;  // of outputs, if asked_
+  bool asked_ = false;
   DataInstanceVec inputs_;
 };
 

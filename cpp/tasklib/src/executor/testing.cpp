@@ -55,11 +55,12 @@ Result Call::run() {
         executor::Access::make(executor::Access::content(*input), std::move(metadata)));
   }
   inputs_.clear();
-  const std::size_t declared = n_outputs_ >= 0 ? static_cast<std::size_t>(n_outputs_)
-                               : method.typed  ? method.typed->outputs.size()
-                                               : 1;
-  call.outputs.resize(declared);
-  for (auto& output : call.outputs) output.spec.id = {kSession, ++last_id};
+  if (!asked_) labels_.resize(method.typed ? method.typed->outputs.size() : 1);
+  call.outputs.resize(labels_.size());
+  for (std::size_t i = 0; i < labels_.size(); ++i) {
+    call.outputs[i].spec.id = {kSession, ++last_id};
+    call.outputs[i].spec.label = labels_[i];
+  }
 
   const std::unique_ptr<Context> context = executor::Access::make_context();
   executor::CallState& state = executor::Access::state(*context);

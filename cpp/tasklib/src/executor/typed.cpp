@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "executor/access.h"
+#include "executor/mismatch.h"
 
 namespace tasklib {
 namespace {
@@ -45,8 +46,11 @@ std::string dtype_name(const std::string& dtype) {
 }
 
 std::string array_name(const std::string& dtype, std::size_t n_dimensions) {
-  if (n_dimensions == 0) return dtype_name(dtype) + " scalar";
-  return "ndarray " + dtype_name(dtype) + " of " + std::to_string(n_dimensions) +
+  const std::string name = dtype.empty() ? "" : dtype_name(dtype) + " ";
+  if (n_dimensions == 0) return name + "scalar";
+  if (n_dimensions == ValueType::any_dimensions)
+    return dtype.empty() ? "ndarray" : "ndarray " + dtype_name(dtype);
+  return "ndarray " + name + "of " + std::to_string(n_dimensions) +
          (n_dimensions == 1 ? " dimension" : " dimensions");
 }
 
@@ -72,9 +76,9 @@ struct Array {
 Array array_of(const DataInstance& input) {
   Array array;
   const Value attribute = input.get_attribute(kArrayAttribute);
-  const Value& shape = attribute["shape"];
-  if (!attribute["dtype"].is_string() || !shape.is_array()) return array;
-  array.dtype = attribute["dtype"].as_string();
+  const Value &dtype = attribute["dtype"], &shape = attribute["shape"];
+  if (dtype.is_null() || !shape.is_array()) return array;
+  array.dtype = dtype.is_string() ? dtype.as_string() : dtype.to_json();  // of structs: a list
   try {
     for (const Value& extent : shape.as_array())
       array.shape.push_back(static_cast<std::size_t>(extent.as_uint()));
@@ -96,6 +100,14 @@ bool fits(const Array& array, std::size_t item_bytes, std::size_t size_bytes) {
   return rest == 1 && size_bytes % item_bytes == 0;
 }
 
+/// Of numbers; 0 of what else there may be.
+std::size_t item_bytes_of(const std::string& dtype) {
+  if (dtype.size() < 3 || dtype.size() > 4 || std::string("biufc").find(dtype[1]) == dtype.npos ||
+      dtype.find_first_not_of("0123456789", 2) != dtype.npos)
+    return 0;
+  return static_cast<std::size_t>(std::stoi(dtype.substr(2)));
+}
+
 /// Byte order does not matter for one byte, and is ours when it is not said.
 bool same_dtype(const std::string& expected, const std::string& found) {
   if (expected == found) return true;
@@ -103,7 +115,9 @@ bool same_dtype(const std::string& expected, const std::string& found) {
          (found[0] == '=' || found[0] == '|' || (expected[0] == '|' && found[0] == '<'));
 }
 
-std::string describe(const DataInstance& input) {
+}  // namespace
+
+std::string executor::describe_input(const DataInstance& input) {
   if (input.is_directory()) return "directory";
   const std::string& content_type = input.get_content_type();
   if (content_type.empty()) return "bytes";
@@ -111,11 +125,16 @@ std::string describe(const DataInstance& input) {
   if (content_type == "cbor") return "value";
   if (content_type != kArrayContentType) return "data of content type '" + content_type + "'";
   const Array array = array_of(input);
-  return array.valid ? array_name(array.dtype, array.shape.size()) : invalid_array(input);
+  const std::size_t item_bytes = item_bytes_of(array.dtype);
+  if (!array.valid || (item_bytes > 0 && !fits(array, item_bytes, input.get_size())))
+    return invalid_array(input);
+  return array_name(array.dtype, array.shape.size());
 }
 
+namespace {
+
 [[noreturn]] void fail(const ValueType& expected, const DataInstance& input) {
-  throw TypeMismatch(expected_but(expected, describe(input)));
+  throw TypeMismatch(expected_but(expected, executor::describe_input(input)));
 }
 
 bool is(const DataInstance& input, const char* content_type) {
@@ -194,10 +213,9 @@ const void* array_items(const DataInstance& input, const std::string& dtype, std
   const ValueType expected = typed::array_type(dtype, n_dimensions);
   if (!is(input, kArrayContentType)) fail(expected, input);
   const Array array = array_of(input);
-  if (!array.valid || !same_dtype(dtype, array.dtype) || array.shape.size() != n_dimensions)
+  if (!array.valid || !same_dtype(dtype, array.dtype) || array.shape.size() != n_dimensions ||
+      !fits(array, item_bytes, input.get_size()))
     fail(expected, input);
-  if (!fits(array, item_bytes, input.get_size()))
-    throw TypeMismatch(expected_but(expected, invalid_array(input)));
   for (std::size_t i = 0; i < n_dimensions; ++i) shape[i] = array.shape[i];
   return input.get_ptr();
 }
