@@ -16,6 +16,9 @@
 #include "task_context.h"
 #include "task_data.h"
 #include "tasklib/executor.h"
+#include "tasklib/testing.h"
+#include "typed_form.h"
+#include "values.h"
 
 namespace py = pybind11;
 
@@ -29,6 +32,9 @@ class PythonThread {
   /// Requires: this thread holds the GIL (the thread that calls start()). Releases it.
   void lend() { state_ = PyEval_SaveThread(); }
   void take_back() { PyEval_RestoreThread(std::exchange(state_, nullptr)); }
+  /// What lend() replaces: something when a task tries a task.
+  PyThreadState* lent() const { return state_; }
+  void set_lent(PyThreadState* state) { state_ = state; }
 
   void enter() {
     if (state_) {
@@ -85,8 +91,12 @@ void flush_output() {
   }
 }
 
+/// Where a trial in this thread wants the exception that a task left (a new reference).
+thread_local PyObject** wanted_exception = nullptr;
+
 /// Takes the Python error that is set and makes it the task's: its traceback, and itself.
 void take_error(tasklib::Context& context) {
+  if (const auto mismatch = take_mismatch()) return context.set_error(*mismatch);
   PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
   PyErr_Fetch(&type, &value, &trace);
   PyErr_NormalizeException(&type, &value, &trace);
@@ -94,6 +104,7 @@ void take_error(tasklib::Context& context) {
   const auto error_type = py::reinterpret_steal<py::object>(type);
   const auto error = py::reinterpret_steal<py::object>(value);
   const auto traceback = py::reinterpret_steal<py::object>(trace);
+  if (wanted_exception && !*wanted_exception) *wanted_exception = Py_XNewRef(value);
   try {
     const auto module = py::module_::import("rain.tasklib.failure");
     context.set_error(py::cast<std::string>(module.attr("describe")(error)));
@@ -160,6 +171,14 @@ void convert_result(TaskContext& self, PyObject* result, tasklib::DataInstanceVe
   }
 }
 
+/// Of an annotated function: its form makes the outputs of the result. Throws as the above.
+void write_result(TaskContext& self, PyObject* result, const TypedForm& form,
+                  tasklib::DataInstanceVec& outputs) {
+  const py::handle context(reinterpret_cast<PyObject*>(&self));
+  const py::list made = form.write(context, py::handle(result));
+  for (const py::handle each : made) add_output(self, each.ptr(), made.size() == 1, outputs);
+}
+
 /// os.environ is a copy: tells it what the loop did to CUDA_VISIBLE_DEVICES for a call with "gpu".
 class VisibleDevices {
  public:
@@ -206,8 +225,9 @@ class VisibleDevices {
 /// One function of the executor; called by its threads without the GIL.
 class Handler {
  public:
-  Handler(PyObject* function, PyTypeObject* context_type, PyTypeObject* data_type)
-      : function_(function), context_type_(context_type), data_type_(data_type) {}
+  Handler(PyObject* function, const TypedForm* form, PyTypeObject* context_type,
+          PyTypeObject* data_type)
+      : function_(function), form_(form), context_type_(context_type), data_type_(data_type) {}
 
   void operator()(tasklib::Context& context, tasklib::DataInstanceVec& inputs,
                   tasklib::DataInstanceVec& outputs) const {
@@ -217,9 +237,12 @@ class Handler {
     PyObject* self = make_task_context(context_type_, data_type_, context);
     if (!self) return take_error(context);
     auto& task_context = *reinterpret_cast<TaskContext*>(self);
-    if (PyObject* result = call(self, inputs)) {
+    if (PyObject* result = call(self, context, inputs)) {
       try {
-        convert_result(task_context, result, outputs);
+        if (form_ && !form_->write.is_none())
+          write_result(task_context, result, *form_, outputs);
+        else
+          convert_result(task_context, result, outputs);
       } catch (...) {
         set_python_error();
       }
@@ -232,8 +255,9 @@ class Handler {
   }
 
  private:
-  /// New reference, or null with a Python error.
-  PyObject* call(PyObject* self, tasklib::DataInstanceVec& inputs) const {
+  /// New reference, or null with an error, in Python or in `context`.
+  PyObject* call(PyObject* self, tasklib::Context& context,
+                 tasklib::DataInstanceVec& inputs) const {
     constexpr std::size_t kOnStack = 8;
     std::array<PyObject*, kOnStack + 2> on_stack;
     std::vector<PyObject*> on_heap;
@@ -250,14 +274,18 @@ class Handler {
       args[count + 2] = make_task_data(data_type_, std::move(inputs[count]));
       if (!args[count + 2]) break;
     }
-    if (count == inputs.size())
-      result = PyObject_Vectorcall(function_, args + 1,
-                                   (count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    if (count == inputs.size() && (!form_ || form_->read(context, args + 2, count))) {
+      const std::size_t left_out = form_ && !form_->takes_context ? 1 : 0;
+      result =
+          PyObject_Vectorcall(function_, args + 1 + left_out,
+                              (count + 1 - left_out) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+    }
     for (std::size_t i = 0; i < count; ++i) Py_DECREF(args[i + 2]);
     return result;
   }
 
-  PyObject* function_;  // borrowed from the TaskExecutor
+  PyObject* function_;     // borrowed from the TaskExecutor
+  const TypedForm* form_;  // as well; null: not annotated
   PyTypeObject* context_type_;
   PyTypeObject* data_type_;
 };
@@ -269,10 +297,18 @@ class TaskExecutor {
         context_type_(std::move(context_type)),
         data_type_(std::move(data_type)) {}
 
-  void add_task(const std::string& name, py::object function) {
+  /// `form`: a TypedForm, or None.
+  void add_task(const std::string& name, py::object function, py::object form) {
+    const TypedForm* typed = form.is_none() ? nullptr : py::cast<const TypedForm*>(form);
     executor_.add_task(
-        name, Handler(function.ptr(), type_object(context_type_), type_object(data_type_)));
-    functions_.push_back(std::move(function));
+        name, Handler(function.ptr(), typed, type_object(context_type_), type_object(data_type_)));
+    if (typed) {
+      if (auto signature = typed->signature())
+        Access::methods(executor_).at(Access::type(executor_) + "/" + name).typed =
+            std::make_unique<const tasklib::Signature>(*std::move(signature));
+    }
+    kept_.push_back(std::move(function));
+    kept_.push_back(std::move(form));
   }
 
   /// Releases the GIL but for the handlers. No `threads`: as many as were registered.
@@ -290,7 +326,78 @@ class TaskExecutor {
     this_thread.take_back();
   }
 
+  /// An input for call(): of bytes, str, what has a buffer, or a DataInstance. None: of nothing
+  /// else.
+  py::object make_input(const py::object& value) const {
+    auto instance = is_task_data(value.ptr())
+                        ? reinterpret_cast<TaskData*>(value.ptr())->instance->share()
+                        : instance_of_object(value.ptr());
+    return instance ? instance_object(std::move(instance)) : py::none();
+  }
+  py::object make_file(const py::object& path) const {
+    return instance_object(std::make_unique<tasklib::FileDataInstance>(path_text(path.ptr())));
+  }
+
+  /// Runs a task in this thread, for tests: (error or None, exception or None, outputs, debug
+  /// text, attributes). `labels` of outputs; None: as many as the signature says, else one.
+  py::tuple call(const std::string& name, const std::vector<py::object>& inputs,
+                 const py::object& config, const py::dict& attributes,
+                 std::optional<std::vector<std::string>> labels) {
+    tasklib::testing::Call call(executor_, name);
+    for (const py::object& input : inputs)
+      call.input(reinterpret_cast<TaskData*>(input.ptr())->instance->share());
+    call.config(value_of(config, "config"));
+    for (const auto& [key, item] : attributes)
+      call.attribute(py::cast<std::string>(key), value_of(item, "attributes"));
+    if (labels) call.outputs(*std::move(labels));
+
+    PyObject* exception = nullptr;
+    const tasklib::testing::Result result = run(call, &exception);
+    const auto caught = py::reinterpret_steal<py::object>(exception);
+
+    py::list outputs;
+    for (std::size_t i = 0; i < result.n_outputs(); ++i)
+      outputs.append(instance_object(result.output(i).share()));
+    const auto set = tasklib::executor::encode_value(tasklib::Value(result.attributes()));
+    return py::make_tuple(
+        result.failed() ? py::cast<py::object>(py::str(result.error())) : py::none(),
+        caught ? caught : py::none(), outputs, result.debug(),
+        from_cbor(tasklib::base::ByteView(std::string_view(set))));
+  }
+
  private:
+  using Access = tasklib::executor::Access;
+
+  static tasklib::Value value_of(py::handle value, const char* what) {
+    const auto raw = to_raw_value(value, what);
+    return tasklib::executor::decode_value(tasklib::base::ByteView(std::string_view(raw)));
+  }
+
+  py::object instance_object(tasklib::DataInstancePtr instance) const {
+    PyObject* made = make_task_data(type_object(data_type_), std::move(instance));
+    if (!made) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(made);
+  }
+
+  static tasklib::testing::Result run(tasklib::testing::Call& call, PyObject** exception) {
+    PyObject** const outer = std::exchange(wanted_exception, exception);
+    PyThreadState* const lent = this_thread.lent();
+    this_thread.lend();
+    const auto end = [&] {
+      this_thread.take_back();
+      this_thread.set_lent(lent);
+      wanted_exception = outer;
+    };
+    try {
+      auto result = call.run();
+      end();
+      return result;
+    } catch (...) {
+      end();
+      throw;
+    }
+  }
+
   static PyTypeObject* type_object(const py::type& type) {
     return reinterpret_cast<PyTypeObject*>(type.ptr());
   }
@@ -298,7 +405,7 @@ class TaskExecutor {
   tasklib::Executor executor_;
   py::type context_type_;
   py::type data_type_;
-  std::vector<py::object> functions_;
+  std::vector<py::object> kept_;  // functions and forms
 };
 
 }  // namespace
@@ -310,8 +417,14 @@ void bind_executor(py::module_& module) {
   py::class_<TaskExecutor>(module, "TaskExecutor")
       .def(py::init<const std::string&, py::type, py::type>(), py::arg("type_name"),
            py::arg("context_type"), py::arg("data_type"))
-      .def("add_task", &TaskExecutor::add_task, py::arg("name"), py::arg("function"))
-      .def("start", &TaskExecutor::start, py::arg("threads"));
+      .def("add_task", &TaskExecutor::add_task, py::arg("name"), py::arg("function"),
+           py::arg("form") = py::none())
+      .def("start", &TaskExecutor::start, py::arg("threads"))
+      .def("make_input", &TaskExecutor::make_input, py::arg("value"))
+      .def("make_file", &TaskExecutor::make_file, py::arg("path"))
+      .def("call", &TaskExecutor::call, py::arg("name"), py::arg("inputs"), py::arg("config"),
+           py::arg("attributes"), py::arg("labels"));
+  bind_typed_form(module);
 }
 
 }  // namespace rain::bindings

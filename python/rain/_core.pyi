@@ -1,6 +1,7 @@
 """The compiled part of rain. Names with one underscore belong to the modules of the package."""
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, TypeAlias
 
 from rain.client.client import Client
@@ -304,5 +305,56 @@ class TaskExecutor:
         context_type: type[TaskContext],
         data_type: type[TaskData],
     ) -> None: ...
-    def add_task(self, name: str, function: Callable[..., Any]) -> None: ...
+    def add_task(
+        self, name: str, function: Callable[..., Any], form: TypedForm | None = None
+    ) -> None: ...
     def start(self, threads: int | None) -> None: ...
+    def make_input(self, value: Any) -> TaskDataInstance | None: ...
+    def make_file(self, path: str | PathLike[str]) -> TaskDataInstance: ...
+    def call(
+        self,
+        name: str,
+        inputs: list[TaskDataInstance],
+        config: Any,
+        attributes: dict[str, Any],
+        labels: list[str] | None,
+    ) -> tuple[str | None, BaseException | None, list[TaskDataInstance], str, dict[str, Any]]: ...
+
+class TypeMismatch(TypeError): ...  # noqa: N818 - as in C++
+
+class ValueType:
+    def __init__(
+        self, kind: str, dtype: str = "", n_dimensions: int | None = 0, name: str = ""
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+
+class ValueShape:
+    def __init__(self, kind: str) -> None: ...
+    @staticmethod
+    def list(of: ValueShape) -> ValueShape: ...
+    @staticmethod
+    def dict(of: ValueShape) -> ValueShape: ...
+    @staticmethod
+    def optional(of: ValueShape) -> ValueShape: ...
+    @staticmethod
+    def struct(
+        make: Callable[..., Any], fields: Sequence[tuple[str, ValueShape, bool]]
+    ) -> ValueShape: ...
+
+class TypedForm:
+    def __init__(
+        self,
+        *,
+        takes_context: bool,
+        parameters: Sequence[tuple[ValueType, Callable[[Any], Any] | None]],
+        required: int,
+        variadic: bool,
+        write: Callable[[Any, Any], list[Any]] | None,
+        outputs: Sequence[ValueType] | None,
+    ) -> None: ...
+
+def read_scalar(data: TaskData, dtype: str) -> Any: ...
+def read_value(data: TaskData, shape: ValueShape) -> Any: ...
+def read_text(data: TaskData) -> str: ...
+def describe_input(data: TaskData) -> str: ...

@@ -22,7 +22,7 @@ def program_of(
     language = kind.partition("-")[0]
     if language == "cpp":
         return "cpptester", [str(request.getfixturevalue("cpptester")), str(threads)]
-    name = {"python": "pytester", "raw": "rawtester"}[language]
+    name = {"python": "pytester", "annotated": "typedtester", "raw": "rawtester"}[language]
     return name, [sys.executable, str(HERE / f"{name}.py"), str(threads)]
 
 

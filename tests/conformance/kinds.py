@@ -11,6 +11,7 @@ OLD = ["cpp-cbor-1", "python-cbor-1"]
 NEW = ["cpp-cbor-2", "python-cbor-2"]
 ALL = [*BOTH, "raw-cbor-1"]
 PYTHON = ["python-cbor-1", "python-cbor-2"]
+TYPED = ["cpp-cbor-1", "cpp-cbor-2", "annotated-cbor-1", "annotated-cbor-2"]
 
 Start = Callable[..., Tester]
 

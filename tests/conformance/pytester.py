@@ -338,7 +338,7 @@ def exit_process(ctx: Context) -> None:
 
 
 @executor.task
-def wrong_outputs(ctx: Context) -> list[str]:
+def wrong_outputs(ctx: Context) -> Any:
     """config: produce; how many outputs to make, whatever was declared."""
     return ["x"] * ctx.config["produce"]
 

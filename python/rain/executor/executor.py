@@ -187,7 +187,7 @@ def main() -> None:
     working_directory = WorkingDirectory(os.path.join(os.getcwd(), "task"))
     streams = Streams()
     executor = UniversalExecutor("py")
-    executor.add_task("", run)
+    executor._core.add_task("", run)  # whose annotations are for readers alone
     executor.start()
 
 

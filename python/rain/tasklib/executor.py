@@ -49,6 +49,15 @@ class Executor:
         The function is called with a Context and one DataInstance per input. With one declared
         output it returns that; with several a sequence, or a mapping by label; with none None.
         An output is bytes, str, anything with the buffer protocol, or a DataInstance.
+
+        Annotations say what else inputs become and results are made of: ``x: np.ndarray``,
+        ``factor: float``, ``-> np.ndarray``; docs/tutorial-python.md lists the types. The Context
+        may then be left out: it is the first parameter if that is called ``ctx`` or annotated.
+
+        Raises
+        ------
+        TypeError
+            An annotation can't be resolved, or is of a type that tasks don't exchange.
         """
         if function is None:
             return lambda decorated: self._add(name, decorated)
@@ -58,7 +67,12 @@ class Executor:
         """Make `function` the task `name`; a second one of that name replaces the first."""
         if not callable(function):
             raise TypeError(f"task {name!r}: {function!r} is not callable")
-        self._core.add_task(name, function)
+        if not _is_annotated(function):
+            self._core.add_task(name, function)
+            return
+        from rain.tasklib.typed import form_of
+
+        self._core.add_task(name, function, form_of(name, function))
 
     def _add(self, name: str | None, function: Function) -> Function:
         self.add_task(name or function.__name__, function)
@@ -104,3 +118,10 @@ class Executor:
         finally:
             if interruptible:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _is_annotated(function: Callable[..., Any]) -> bool:
+    try:
+        return bool(getattr(function, "__annotations__", None))
+    except NameError:  # Python 3.14 looks what they mean only now
+        return True
