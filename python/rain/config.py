@@ -110,13 +110,27 @@ def read_file(path: str | PathLike[str]) -> dict[str, Executor]:
         Names the file, the key, and what to do.
     """
     file = os.path.abspath(path)
+    return _read_table(file, "executors", _executors_of(file), os.path.dirname(file))
+
+
+def read_file_each(path: str | PathLike[str]) -> dict[str, Executor | ConfigError]:
+    """As read_file, but an executor whose entry is wrong is the error that says so."""
+    file = os.path.abspath(path)
+    read: dict[str, Executor | ConfigError] = {}
+    for name, value in _executors_of(file).items():
+        try:
+            read |= _read_table(file, "executors", {name: value}, os.path.dirname(file))
+        except ConfigError as error:
+            read[name] = error
+    return read
+
+
+def _executors_of(file: str) -> Any:
     values = _read_toml(file)
     _check_keys(file, "", values, ("executors", "resources"))
-    if "executors" not in values:
-        if "resources" in values:
-            return {}
+    if "executors" not in values and "resources" not in values:
         raise ConfigError(f"{file}: there is no [executors] table; write for instance\n{_EXAMPLE}")
-    return _read_table(file, "executors", values["executors"], os.path.dirname(file))
+    return values.get("executors", {})
 
 
 def read_argument(executors: Mapping[str, Any]) -> dict[str, Executor]:

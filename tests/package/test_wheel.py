@@ -26,6 +26,8 @@ def test_wheel_is_a_cpp_sdk(built_wheel: Path) -> None:
         "rain/lib/libtasklib.a",
         "rain/lib/cmake/tasklib/tasklibConfig.cmake",
         "rain/lib/cmake/tasklib/tasklibConfigVersion.cmake",
+        "rain/cli/templates/cpp/CMakeLists.txt.in",
+        "rain/report/page.html",
         "rain/share/tasklib/CMakeLists.txt",
         "rain/share/tasklib/include/tasklib/executor.h",
         "rain/share/tasklib/licenses/libcbor.md",
@@ -57,12 +59,14 @@ def test_wheel_names_no_path_of_its_build(stranger: Stranger) -> None:
         assert str(ROOT) not in file.read_text(), file
 
 
-def test_wheel_depends_on_numpy_and_cloudpickle_alone(built_wheel: Path) -> None:
+def test_wheel_depends_on_few_packages(built_wheel: Path) -> None:
     with zipfile.ZipFile(built_wheel) as wheel:
         metadata = wheel.read(f"rain_tasklib-{VERSION}.dist-info/METADATA").decode()
     assert set(re.findall(r"^Requires-Dist: ([\w-]+)", metadata, re.MULTILINE)) == {
         "numpy",
+        "click",
         "cloudpickle",
+        "rich",
         "tomli",  # Python 3.10
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rain import _core
+from rain.client.defaults import default
 from rain.client.session import Session
 from rain.common.errors import RainException, UsageError
 
@@ -52,11 +53,14 @@ class Client:
     run_directory : path, optional
         Where the private directory for sockets and logs is made. Default: $XDG_RUNTIME_DIR, else
         the directory for temporary files.
-    record : bool
-        Keep a TaskReport of each task for report().
+    record : bool, optional
+        Keep a TaskReport of each task for report(). Default: no.
     events : path, optional
         File for the event log, one JSON object a line (docs/events.md), which is replaced:
-        ``python -m rain.report FILE`` makes a table of it.
+        ``rain report FILE`` makes a table or a page of it.
+
+    Where config, cpus, memory, task_memory, run_directory, events or record is left out, the
+    options of ``rain run`` come before these defaults.
 
     Raises
     ------
@@ -80,7 +84,7 @@ class Client:
         run_directory: str | PathLike[str] | None = None,
         resources: Mapping[str, Any] | None = None,
         task_memory: int | str | None = None,
-        record: bool = False,
+        record: bool | None = None,
         events: str | PathLike[str] | None = None,
         spill: str | PathLike[str] | bool = True,
     ) -> None:
@@ -93,8 +97,18 @@ class Client:
 
         self._engine: _core.Engine
         self._engine, self._languages = embedded.start(
-            config, executors, cpus, memory, run_directory, resources, task_memory, events, spill
+            default("config") if config is None else config,
+            executors,
+            default("cpus") if cpus is None else cpus,
+            default("memory") if memory is None else memory,
+            default("run_directory") if run_directory is None else run_directory,
+            resources,
+            default("task_memory") if task_memory is None else task_memory,
+            default("events") if events is None else events,
+            spill,
         )
+        if record is None:
+            record = bool(default("record"))
         self._shared: Session | None = None
         self._recording = record
         self._callbacks: Callbacks | None = None  # made by rain.client.dispatch

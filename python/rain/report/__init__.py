@@ -8,6 +8,7 @@ from rain.common.text import html_table, seconds_text, size_text, text_table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from rain import _core
     from rain.client.states import TaskState
@@ -107,12 +108,15 @@ class _Group:
         self.retries += max(task.attempts - 1, 0)
         self.not_finished += _state(task) != "finished"
 
+    @property
+    def mean(self) -> float:
+        return self.total / self.measured if self.measured else 0.0
+
     def row(self, name: str) -> tuple[str, ...]:
-        mean = self.total / self.measured if self.measured else 0.0
         return (
             name,
             str(self.count),
-            seconds_text(mean),
+            seconds_text(self.mean),
             seconds_text(self.longest),
             seconds_text(self.total),
             size_text(self.input_bytes),
@@ -143,11 +147,31 @@ class Report(list[TaskReport]):
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the lines of the table, the largest sum of run times first."""
+        return [group.row(name) for name, group in self._groups()]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the same as numbers: seconds and bytes."""
+        return [
+            {
+                "name": name,
+                "count": group.count,
+                "mean_seconds": group.mean,
+                "max_seconds": group.longest,
+                "total_seconds": group.total,
+                "input_bytes": group.input_bytes,
+                "output_bytes": group.output_bytes,
+                "copied_bytes": group.copied_bytes,
+                "not_finished": group.not_finished,
+                "retries": group.retries,
+            }
+            for name, group in self._groups()
+        ]
+
+    def _groups(self) -> list[tuple[str, _Group]]:
         groups: dict[str, _Group] = {}
         for task in self:
             groups.setdefault(task.group, _Group()).add(task)
-        order = sorted(groups.items(), key=lambda item: (-item[1].total, item[0]))
-        return [group.row(name) for name, group in order]
+        return sorted(groups.items(), key=lambda item: (-item[1].total, item[0]))
 
     def failures(self) -> list[str]:
         """Return a line for each task that failed of its own, at most SHOWN_FAILURES."""

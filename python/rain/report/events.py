@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from rain.common.errors import RainException
-from rain.report import Report, TaskReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +12,9 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from rain.report import Report
+
 VERSION = 1
-_ENDS = {"finished": 4, "failed": 5, "cancelled": 6, "aborted": 7}  # as graph/state numbers them
 
 
 def read_events(path: str | PathLike[str], notes: list[str] | None = None) -> Iterator[Any]:
@@ -64,51 +64,6 @@ def read_events(path: str | PathLike[str], notes: list[str] | None = None) -> It
 
 def report_of(path: str | PathLike[str]) -> Report:
     """Return the report of an event log. Raises as read_events()."""
-    notes: list[str] = []
-    closed = False
-    began = 0.0
-    unfinished: set[tuple[int, int]] = set()
-    tasks = []
-    odd = 0
-    for event in read_events(path, notes):
-        kind = event["event"]
-        try:
-            if kind == "client":
-                closed = event["state"] == "closed"
-                began = began or float(event["time"])
-            elif kind == "lost":
-                notes.append(f"{event['lines']} events are missing: the disk was too slow.")
-            elif kind == "task":
-                task_id = (int(event["id"][0]), int(event["id"][1]))
-                if event["state"] in _ENDS:
-                    tasks.append(_task(event, task_id, began))
-                    unfinished.discard(task_id)
-                else:
-                    unfinished.add(task_id)
-        except (KeyError, TypeError, ValueError, IndexError):
-            odd += 1
-    if odd:
-        notes.append(f"{odd} events have not the form of version {VERSION} and are left out.")
-    if not closed:
-        notes.append(f"The client is not closed; {len(unfinished)} tasks are unfinished.")
-    return Report(tasks, notes)
+    from rain.report.run import read_run
 
-
-def _task(event: dict[str, Any], task_id: tuple[int, int], began: float) -> TaskReport:
-    task_type = str(event["type"])
-    seconds = float(event.get("seconds", 0.0))
-    numbers = [int(event.get(key, 0)) for key in ("in", "out", "copied", "attempts")]
-    raw = (
-        task_id,
-        task_type,
-        task_type.partition("/")[0],
-        str(event.get("name", "")),
-        _ENDS[event["state"]],
-        int(event.get("executor", 0)),
-        int(event.get("pid", 0)),
-        float(event["time"]) - began - seconds,
-        seconds,
-        *numbers,
-        str(event.get("error", "")),
-    )
-    return TaskReport(raw, "")  # type: ignore[arg-type]
+    return read_run(path).report()

@@ -1,0 +1,128 @@
+"""Event logs as trace events, which Perfetto (https://ui.perfetto.dev) and Chrome show.
+
+Every process of the run is a process of the trace: the client with its queue and its store, the
+governor's own tasks, and the executors with a line for each call that they run at once. Process
+ids of the trace are the log's ids of executors: those of the system may come again in a long run.
+"""
+
+from __future__ import annotations
+
+import json
+
+from rain.report.timeline import GOVERNOR, spans_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, TextIO
+
+    from rain.report.run import Run, RunExecutor, RunTask
+    from rain.report.timeline import Span
+
+_CLIENT = 1_000_000_000  # no executor has it
+
+
+def write_trace(run: Run, file: TextIO) -> int:
+    """Write the trace as JSON; return how many events it has."""
+    count = 0
+    file.write('{"displayTimeUnit": "ms", "traceEvents": [')
+    for event in _events(run):
+        file.write((",\n" if count else "\n") + json.dumps(event, ensure_ascii=False))
+        count += 1
+    file.write("\n]}\n")
+    return count
+
+
+def _events(run: Run) -> Iterator[dict[str, Any]]:
+    spans = spans_of(run)
+    yield from _process(_CLIENT, f"client {run.pid}", 0)
+    yield from _queue(run, {id(span.task): span for placed in spans.values() for span in placed})
+    yield from _store(run)
+    if GOVERNOR in spans:
+        yield from _process(GOVERNOR, "governor (buildin)", 1)
+        yield from _runs(GOVERNOR, spans[GOVERNOR])
+    for executor in run.executors.values():
+        yield from _process(executor.id, f"{executor.type} {executor.pid}", 1 + executor.id)
+        yield from _life(executor, run.seconds)
+        yield from _runs(executor.id, spans.get(executor.id, []))
+
+
+def _process(pid: int, name: str, order: int) -> Iterator[dict[str, Any]]:
+    yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
+    yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": order}}
+
+
+def _queue(run: Run, spans: dict[int, Span]) -> Iterator[dict[str, Any]]:
+    """A task from its submit to its end, and inside of that what it waited for."""
+    for task in run.tasks:
+        span = spans.get(id(task))
+        ended = run.seconds if task.ended is None else task.ended
+        ran = ended if span is None else span.begin
+        began = next((t for t in (task.waiting, task.ready, task.sent) if t is not None), ended)
+        common = {"cat": "task", "id": _id(task), "pid": _CLIENT, "tid": 0}
+        yield {"ph": "b", "name": task.group, "ts": _us(began), "args": _facts(task), **common}
+        phases = (("inputs", task.waiting), ("queue", task.ready), ("sent", task.sent))
+        times = [(name, time) for name, time in phases if time is not None]
+        for number, (name, time) in enumerate(times):
+            until = times[number + 1][1] if number + 1 < len(times) else ran
+            yield {"ph": "b", "name": name, "ts": _us(time), **common}
+            yield {"ph": "e", "name": name, "ts": _us(max(until, time)), **common}
+        yield {"ph": "e", "name": task.group, "ts": _us(ended), **common}
+
+
+def _store(run: Run) -> Iterator[dict[str, Any]]:
+    for time, blobs, regions, _ in run.store:
+        yield {
+            "ph": "C", "name": "store, bytes", "pid": _CLIENT, "ts": _us(time),
+            "args": {"blobs": blobs, "regions": regions},
+        }  # fmt: skip
+
+
+def _life(executor: RunExecutor, seconds: float) -> Iterator[dict[str, Any]]:
+    began = executor.started if executor.started is not None else executor.registered
+    if began is None:
+        return
+    common = {"cat": "executor", "pid": executor.id, "tid": 0}
+    yield _thread(executor.id, 0, "process")
+    until = next((t for t in (executor.registered, executor.ended) if t is not None), seconds)
+    yield {"ph": "X", "name": "spawn", "ts": _us(began), "dur": _us(until - began), **common}
+    if executor.ended is not None:
+        yield {
+            "ph": "i", "s": "t", "name": "end", "ts": _us(executor.ended), **common,
+            "args": {"cause": executor.cause},
+        }  # fmt: skip
+
+
+def _runs(pid: int, spans: list[Span]) -> Iterator[dict[str, Any]]:
+    for lane in sorted({span.lane for span in spans}):
+        yield _thread(pid, lane + 1, f"call {lane + 1}")
+    for span in spans:
+        yield {
+            "ph": "X", "name": span.task.group, "cat": f"run,{span.task.state}", "pid": pid,
+            "tid": span.lane + 1, "ts": _us(span.begin), "dur": _us(span.end - span.begin),
+            "args": _facts(span.task),
+        }  # fmt: skip
+
+
+def _thread(pid: int, tid: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": "thread_name", "pid": pid, "tid": tid, "args": {"name": name}}
+
+
+def _facts(task: RunTask) -> dict[str, Any]:
+    facts: dict[str, Any] = {"id": _id(task), "type": task.type, "state": task.state}
+    if task.report is not None:
+        facts["attempts"] = task.report.attempts
+        facts["input bytes"] = task.report.input_bytes
+        facts["output bytes"] = task.report.output_bytes
+        facts["copied bytes"] = task.report.copied_bytes
+        if task.report.error:
+            facts["error"] = task.report.error
+    return facts
+
+
+def _id(task: RunTask) -> str:
+    return f"{task.id[0]}/{task.id[1]}"
+
+
+def _us(seconds: float) -> float:
+    return round(seconds * 1e6, 3)

@@ -1,0 +1,86 @@
+"""`rain executors stub`: the module that it writes runs, and mypy checks what uses it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rain.cli.app import rain
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path, cpptester: Path, pytester_command: list[str]) -> Path:
+    file = tmp_path / "executors.toml"
+    file.write_text(
+        f'[executors.cpptester]\ncommand = "{cpptester}"\n'
+        f"[executors.pytester]\ncommand = {pytester_command!r}\n"
+    )
+    return file
+
+
+@pytest.fixture
+def stubs(config: Path) -> Path:
+    module = config.with_name("stubs.py")
+    done = CliRunner().invoke(rain, ["executors", "stub", str(config), "-o", str(module)])
+    assert done.exit_code == 0, done.output
+    assert "of 2 executors" in done.output
+    return module
+
+
+def python(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    (folder / "program.py").write_text(program)
+    return subprocess.run(
+        [sys.executable, "program.py"], cwd=folder, capture_output=True, text=True
+    )
+
+
+def mypy(folder: Path, program: str) -> list[str]:
+    """What mypy --strict says of the program, and of what it imports."""
+    (folder / "program.py").write_text(program)
+    cache = ROOT / "build" / "mypy-cache"  # numpy's stubs take long the first time
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "program.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout.splitlines()[:-1]
+
+
+def test_its_functions_make_tasks(stubs: Path) -> None:
+    done = python(
+        stubs.parent,
+        "from rain.client import Client, blob\n"
+        "from stubs import cpptester, pytester\n"
+        "with Client(config='executors.toml') as client, client.new_session():\n"
+        "    first = cpptester.hello(b'Rain', name='first')\n"
+        "    second = pytester.hello(first, cpus=1)\n"
+        "    print(first.name, second.output.fetch().get_bytes())\n",
+    )
+    assert done.stdout == "first b'Hello Hello Rain!!'\n", done.stderr
+
+
+def test_mypy_checks_what_uses_it(stubs: Path) -> None:
+    said = mypy(
+        stubs.parent,
+        "from rain.client import Task\n"
+        "from stubs import cpptester\n"
+        "task: Task = cpptester.hello(b'Rain', name='first', retries=2)\n"
+        "cpptester.helo(b'Rain')\n"
+        "cpptester.hello(b'Rain', retries='many')\n",
+    )
+    assert [line.split(":")[:2] for line in said] == [["program.py", "4"], ["program.py", "5"]]
+    assert '"Cpptester" has no attribute "helo"' in said[0]
+    assert 'Argument "retries"' in said[1]
+
+
+def test_an_executor_that_fails_is_left_out(tmp_path: Path) -> None:
+    config, module = tmp_path / "executors.toml", tmp_path / "stubs.py"
+    config.write_text(f'[executors.broken]\ncommand = ["{sys.executable}", "-c", "1/0"]\n')
+    done = CliRunner().invoke(rain, ["executors", "stub", str(config), "-o", str(module)])
+    assert done.exit_code == 1
+    assert "broken is left out" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    compile(module.read_text(), module, "exec")
