@@ -225,7 +225,7 @@ def _row(
         "lane": lane,
         "name": "governor" if executor_id == GOVERNOR else f"executor {executor_id}",
         "begin": [_us(span.begin) for span in spans],
-        "length": [_us(span.end - span.begin) for span in spans],
+        "length": [_us(span.end) - _us(span.begin) for span in spans],
         "group": [groups[span.task.group] for span in spans],
         "state": [_STATES.index(span.task.state) for span in spans],
         "id": [f"{span.task.id[0]}/{span.task.id[1]}" for span in spans],
