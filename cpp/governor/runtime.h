@@ -215,6 +215,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void grant_lease(Session& session, const tasklib::wire::LeaseRequest& request);
   void serve_waiting();
   bool ask_for_leases();
+  bool end_idle_holder();
   bool is_blocked(const Session& session) const;
   bool start_spilling(std::uint64_t size_bytes);
   void on_spilled(SpillWork& work);

@@ -36,6 +36,12 @@ using tasklib::wire::Protocol;
 
 namespace {
 
+/// Requests for room that an executor may have open beyond one for each of its threads.
+constexpr std::uint32_t kSpareLeaseRequests = 64;
+
+/// A year: what an executor says its task took is added to times.
+constexpr std::uint64_t kLongestRunNanoseconds = 365ull * 24 * 3600 * 1'000'000'000;
+
 std::string text_of(const BlobRef& ref) {
   return "blob of " + std::to_string(ref.size_bytes) + " bytes at offset " +
          std::to_string(ref.offset_bytes) + " of region " + std::to_string(ref.region.value);
@@ -244,7 +250,7 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
   session.may_have_idle_leases = true;
   const auto now = Clock::now();
   const Duration run_time = session.protocol() == Protocol::cbor2
-                                ? Duration(static_cast<std::int64_t>(result.duration_ns))
+                                ? Duration(std::min(result.duration_ns, kLongestRunNanoseconds))
                                 : Duration(now - call.sent);
   end_views(session, call, result.held);
   for (const auto index : result.held) {
@@ -449,6 +455,14 @@ void Runtime::on_released(Session& session, const tasklib::wire::Released& messa
 }
 
 void Runtime::on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) {
+  const auto waiting =
+      std::count_if(waiting_leases_.begin(), waiting_leases_.end(),
+                    [&](const WaitingLease& lease) { return lease.executor == session.id; });
+  const std::uint32_t at_once = session.traits().threads + kSpareLeaseRequests;
+  if (waiting >= static_cast<std::int64_t>(at_once)) {
+    throw ProtocolError("asked for room more than " + std::to_string(at_once) +
+                        " times without waiting for an answer");
+  }
   waiting_leases_.push_back({session.id, message});  // pump() serves it
 }
 

@@ -118,7 +118,7 @@ void Runtime::serve_waiting() {
       }
     }
     if (!full) return;
-    if (make_room(least)) return;
+    if (make_room(least) || end_idle_holder()) return;
     refuse(waiting_leases_.size() - 1, *full);
   }
 }
@@ -162,6 +162,19 @@ bool Runtime::make_room(std::uint64_t size_bytes) {
     // Without spilling, the end of any call may end the need for data that nobody views.
     return !spills || store_.holds_anything(session.id);
   });
+}
+
+// Before a task fails for want of room: a process without calls may keep leases that it was asked
+// for, or views. The next task of its type starts another one.
+bool Runtime::end_idle_holder() {
+  for (auto& [id, session] : sessions_) {
+    if (!session->registered() || session->exited || session->kill_sent || session->hung_up ||
+        session->in_flight() > 0 || !store_.holds_anything(id))
+      continue;
+    put_down(*session, "it kept shared memory while it had no task, and others needed it");
+    return true;
+  }
+  return false;
 }
 
 // ---- spilling -----------------------------------------------------------------------------------

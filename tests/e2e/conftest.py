@@ -96,11 +96,14 @@ def tester(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def scripted() -> Callable[..., dict[str, Any]]:
-    """scripted(trick, file): how to start the executor that does this once, see scripted.py."""
+    """scripted(trick, file): how to start the executor that does this once, see scripted.py and,
+    with program="hostile.py", that."""
 
-    def command(trick: str, once: Path, **options: Any) -> dict[str, Any]:
-        program = [sys.executable, str(HERE / "scripted.py"), trick, str(once)]
-        return {"command": program, "env": {"PYTHONPATH": str(CONFORMANCE)}, **options}
+    def command(
+        trick: str, once: Path, program: str = "scripted.py", **options: Any
+    ) -> dict[str, Any]:
+        words = [sys.executable, str(HERE / program), trick, str(once)]
+        return {"command": words, "env": {"PYTHONPATH": str(CONFORMANCE)}, **options}
 
     return command
 

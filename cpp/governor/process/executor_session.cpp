@@ -87,6 +87,8 @@ ExecutorSession::Peer ExecutorSession::receive(Listener& listener) {
   // A few reads at most, so that one talkative executor can't keep the loop.
   for (int reads = 0; reads < 4; ++reads) {
     const auto io = connection_->receive();
+    if (connection_->take_fd())
+      throw ProtocolError("sent a descriptor, which no message to a governor has");
     if (io == Connection::Io::would_block) return Peer::open;
     while (auto frame = connection_->next_frame()) on_frame(*frame, listener);
     if (io == Connection::Io::closed) {

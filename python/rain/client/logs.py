@@ -28,9 +28,11 @@ def read_logs(task: Task) -> str:
 def _read(path: str, begin: int, end: int) -> str:
     if begin == end:
         return ""
-    left_out = max(end - begin - _MAX_BYTES, 0)
     try:
         with open(path, "rb") as file:
+            end = min(end, file.seek(0, 2))  # an executor may say anything
+            begin = min(begin, end)
+            left_out = max(end - begin - _MAX_BYTES, 0)
             file.seek(begin + left_out)
             data = file.read(end - begin - left_out)
     except OSError as error:
