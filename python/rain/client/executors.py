@@ -110,17 +110,22 @@ class TaskMaker:
         Parameters
         ----------
         *inputs
-            Data objects, tasks with one output, and (label, object) pairs.
+            Data objects, tasks with one output, and (label, object) pairs. Other values become
+            constants that typed tasks take: numbers, None, lists, dicts and instances of
+            dataclasses; numpy arrays; str and bytes-like.
         outputs
             As for Task; default: one.
         **options
             Passed to Task: name, config, session, cpus, ...
         """
         from rain.client.task import Task
+        from rain.client.values import as_input
 
         if "task_type" in options:
             raise RainException(f"{self!r} has its task type; use Task(task_type=...) instead")
-        return Task(inputs, outputs, task_type=self._task_type, **options)
+        session = options.get("session")
+        objects = [as_input(value, session) for value in inputs]
+        return Task(objects, outputs, task_type=self._task_type, **options)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._task_type!r}>"

@@ -20,6 +20,15 @@ def is_array(value: Any) -> bool:
     return kind.__name__ == "ndarray" and kind.__module__ == "numpy"
 
 
+def of_scalar(value: Any) -> Any:
+    """Return one of numpy's scalars as an array without dimensions, anything else as it is."""
+    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
+        import numpy as np
+
+        return np.asarray(value)
+    return value
+
+
 def as_bytes(array: Any) -> Any:
     """Return the items of an array in C order as an array of bytes, a view if they lie so.
 

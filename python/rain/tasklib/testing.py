@@ -179,13 +179,11 @@ def make_input(executor: Executor, value: Any, content_type: str | None = None) 
         from rain.common.content_type import encode_value
 
         instance, content_type = _made(executor, encode_value(plain(value), "cbor")), "cbor"
+    elif content_type is None and ndarray.is_array(array := ndarray.of_scalar(value)):
+        instance, content_type = _made(executor, ndarray.as_bytes(array)), ndarray.CONTENT_TYPE
+        instance._set_attribute(ndarray.ATTRIBUTE, ndarray.describe(array))
     else:
-        array = _as_array(value) if content_type is None else None
-        if array is None:
-            instance = _made(executor, value)
-        else:
-            instance, content_type = _made(executor, ndarray.as_bytes(array)), ndarray.CONTENT_TYPE
-            instance._set_attribute(ndarray.ATTRIBUTE, ndarray.describe(array))
+        instance = _made(executor, value)
     if content_type is not None:
         instance._set_content_type(content_type)
     return instance
@@ -206,14 +204,3 @@ def _has_bytes(value: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _as_array(value: Any) -> Any:
-    """A numpy array, also of one of numpy's scalars; None of anything else."""
-    if ndarray.is_array(value):
-        return value
-    if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
-        import numpy as np
-
-        return np.asarray(value)
-    return None
