@@ -1,4 +1,4 @@
-"""``client.executors["x"].task(2.0, array, Point(1, 2))``: what typed tasks of both languages get."""
+"""``client.executors["x"].task(2.0, array, Point(1, 2))``, with typed tasks of both languages."""
 
 from __future__ import annotations
 

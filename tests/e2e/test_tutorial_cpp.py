@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rain.client import Client, TaskException, blob
+from tutorial import blocks, run, write_files
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial-cpp.md"
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-}
-
-
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Language and text of every code block of the page."""
-    return re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+PAGE = "tutorial-cpp.md"
 
 
 def required(program: Path) -> Path:
@@ -51,18 +28,15 @@ def required(program: Path) -> Path:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tutorial's files, built in `build` by the commands that it gives."""
     folder = tmp_path_factory.mktemp("tutorial")
-    for _, text in blocks():
-        named = re.match(r"(?://|#) ([\w.]+)\n", text)
-        if named:
-            (folder / named[1]).write_text(text)
-    (commands,) = (text for language, text in blocks() if language == "sh")
+    write_files(PAGE, folder)
+    (commands,) = (text for language, text in blocks(PAGE) if language == "sh")
     run("sh", "-ec", commands, cwd=folder)
     return folder
 
 
 def test_the_program_prints_what_the_page_says(project: Path) -> None:
     output = run(sys.executable, "run.py", "build/stats", cwd=project)
-    assert output in [text for language, text in blocks() if language == "text"]
+    assert output in [text for language, text in blocks(PAGE) if language == "text"]
 
 
 def test_its_tests_pass(project: Path) -> None:
@@ -83,7 +57,7 @@ def test_errors_read_as_the_page_says(project: Path) -> None:
                 with pytest.raises(TaskException) as caught:
                     client.executors["stats"][name](*blobs).output.fetch()
                 errors.append(str(caught.value))
-    (said,) = (text for _, text in blocks() if text.startswith("parameter 2"))
+    (said,) = (text for _, text in blocks(PAGE) if text.startswith("parameter 2"))
     for error, line in zip(errors, said.splitlines(), strict=True):
         assert line in error
 
