@@ -1,4 +1,4 @@
-"""Plain values as inputs of ``client.executors["x"].task(...)``: constants that typed tasks take."""
+"""Plain values as inputs of ``client.executors["x"].task(...)``: what typed tasks take."""
 
 from __future__ import annotations
 
