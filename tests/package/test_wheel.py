@@ -88,7 +88,7 @@ def test_options_tell_the_places_of_the_package(stranger: Stranger) -> None:
     assert (stranger.option("includedir") / "tasklib" / "executor.h").is_file()
     assert (stranger.option("tasklibdir") / "CMakeLists.txt").is_file()
     version = stranger.run(stranger.python, "-m", "rain", "--version").strip()
-    assert version == VERSION
+    assert version == f"Rain {VERSION}"
 
 
 def test_launcher_is_static_and_runs(stranger: Stranger) -> None:

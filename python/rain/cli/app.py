@@ -58,7 +58,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     if wanted and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(version("rain-tasklib"))
+        click.echo(f"Rain {version('rain-tasklib')}")
         ctx.exit()
 
 

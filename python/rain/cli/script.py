@@ -23,15 +23,16 @@ class Script(SystemExit):
         self.arguments = arguments
 
     def run(self) -> NoReturn:
-        with open(self.path, "rb") as file:
+        path = os.path.abspath(self.path)
+        with open(path, "rb") as file:
             source = file.read()
         main = types.ModuleType("__main__")
-        main.__dict__.update(__file__=os.path.abspath(self.path), __builtins__=__builtins__)
+        main.__dict__.update(__file__=path, __builtins__=__builtins__)
         sys.modules["__main__"] = main
         sys.argv = [self.path, *self.arguments]
-        sys.path.insert(0, os.path.dirname(os.path.abspath(self.path)))
+        sys.path.insert(0, os.path.dirname(path))
         try:
-            exec(compile(source, self.path, "exec"), main.__dict__)
+            exec(compile(source, path, "exec"), main.__dict__)
         except KeyboardInterrupt:
             print("rain run: interrupted", file=sys.stderr)
             sys.exit(_INTERRUPTED)

@@ -67,19 +67,23 @@ def _blob(value: Any) -> Input:
 
 @dataclass
 class _Kind:
-    """How an input is written: its annotation, and what makes an input of a value."""
+    """How an input is written: its annotation, and the call that makes an input of a value."""
 
     annotation: str
-    convert: str
+    function: str
+    argument: str = ""  # its second one
+
+    def call(self, name: str) -> str:
+        return f"{self.function}({name}{self.argument and f', {_quoted(self.argument)}'})"
 
 
 _SCALARS = {"bool": "bool", "int": "int", "uint": "int", "float": "float", "complex": "complex"}
 _KINDS = {
-    "text": _Kind("str | Input", "_blob({name})"),
-    "bytes": _Kind("bytes | memoryview | Input", "_blob({name})"),
-    "value": _Kind("Any", '_encode({name}, "cbor")'),
+    "text": _Kind("str | Input", "_blob"),
+    "bytes": _Kind("bytes | bytearray | memoryview | Input", "_blob"),
+    "value": _Kind("Any", "_encode", "cbor"),
 }
-_ANY = _Kind("Any", "_blob({name})")
+_ANY = _Kind("Any", "_blob")
 
 
 def stub_module(file: str, probes: Iterable[Probe]) -> str:
@@ -132,10 +136,7 @@ def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
         f"        Gives {_text(gives or 'nothing')}.",
     ]
     lines += ['        """', "        inputs = ("]
-    lines += [
-        f"            {kind.convert.format(name=each)},"
-        for each, kind in zip(names, kinds, strict=True)
-    ]
+    lines += [f"            {kind.call(each)}," for each, kind in zip(names, kinds, strict=True)]
     lines += [
         "        )",
         f"        return Task(inputs, {len(task.outputs)}, task_type={quoted}, **options)",
@@ -146,11 +147,10 @@ def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
 def _kind(type_text: str) -> _Kind:
     scalar = re.fullmatch(r"(bool|int|uint|float|complex)(\d*) scalar", type_text)
     if scalar:
-        annotation = f"{_SCALARS[scalar[1]]} | Input"
-        return _Kind(annotation, f'_array({{name}}, "{scalar[1]}{scalar[2]}")')
-    array = re.fullmatch(r"ndarray (\w+) of \d+ dimensions?", type_text)
+        return _Kind(f"{_SCALARS[scalar[1]]} | Input", "_array", scalar[1] + scalar[2])
+    array = re.fullmatch(r"ndarray(?: (?!of )(\w+))?(?: of \d+ dimensions?)?", type_text)
     if array:
-        return _Kind("ArrayLike | Input", f'_array({{name}}, "{array[1]}")')
+        return _Kind("ArrayLike | Input", "_array", array[1] or "")
     return _KINDS.get(type_text, _ANY)
 
 
