@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections import Counter  # noqa: F401 - on purpose: not there when the program runs
 
 FloatArray = NDArray[np.float64]
+Metres = NewType("Metres", float)
 
 
 @dataclass
@@ -163,6 +164,26 @@ def test_methods_and_decorated_functions_are_tasks(executor: tasklib.Executor) -
     assert call(executor, "scale", 2).load() == 4
     assert call(executor, "half", 2).load() == 1
     assert call(executor, "partial", b"1").output.get_bytes() == b"1"
+
+
+def test_aliases_new_types_and_annotated_mean_what_they_stand_for(
+    executor: tasklib.Executor,
+) -> None:
+    @executor.task
+    def f(ctx: Annotated[Context, 1], x: Metres, y: Annotated[DataInstance, "as it is"]) -> Metres:
+        assert isinstance(y, DataInstance)
+        return Metres(2 * x)
+
+    assert call(executor, "f", 1, b"").load() == 2
+    assert error_of(executor, "f", "1", b"").startswith("parameter 1 'x': expected float64 scalar")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of Python 3.12")
+def test_type_statements(executor: tasklib.Executor) -> None:
+    names: dict[str, Any] = {}
+    exec("type Number = float\ndef f(x: Number) -> Number: return x", names)
+    executor.add_task("f", names["f"])
+    assert call(executor, "f", 1).load() == 1
 
 
 # ---- Registration -------------------------------------------------------------------------------

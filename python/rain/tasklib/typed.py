@@ -119,17 +119,30 @@ class _Annotations:
             return self.resolve(self._found[name])
 
     def resolve(self, annotation: Any) -> Any:
-        annotation = getattr(annotation, "__forward_arg__", annotation)
-        if not isinstance(annotation, str):
-            return annotation
+        """What an annotation means: also of a name, an alias, a NewType, and Annotated[T, ...]."""
         try:
-            return eval(annotation, self._names, self._locals)
+            return self._meaning(annotation)
         except Exception as error:
             raise Unsupported(
                 f"{annotation!r} can't be resolved: {type(error).__name__}: {error}; what it "
                 "names must be known at the top level of the function's module, and not only "
                 "under TYPE_CHECKING"
             ) from error
+
+    def _meaning(self, annotation: Any) -> Any:
+        annotation = getattr(annotation, "__forward_arg__", annotation)
+        if isinstance(annotation, str):
+            return self._meaning(eval(annotation, self._names, self._locals))
+        if isinstance(annotation, type):
+            return annotation
+        for link in ("__value__", "__supertype__"):
+            if hasattr(annotation, link):
+                return self._meaning(getattr(annotation, link))
+        return (
+            self._meaning(annotation.__origin__)
+            if hasattr(annotation, "__metadata__")
+            else annotation
+        )
 
     def explained(self, where: str) -> _Explained:
         return _Explained(f"task {self._task!r}: {where}")

@@ -68,7 +68,7 @@ def reader(annotation: Any, name: str, resolve: Resolve) -> tuple[ValueType, Rea
     """
     if is_any(annotation):
         return ValueType("any", name=name), None
-    annotation = without_extras(annotation, resolve)
+    annotation = resolve(annotation)
     array = array_of(annotation, resolve)
     if array is not None:
         return array.type(name), array.read
@@ -88,14 +88,6 @@ def reader(annotation: Any, name: str, resolve: Resolve) -> tuple[ValueType, Rea
     if is_class(annotation):
         return ValueType("any", name=name), _loaded_reader(annotation)
     raise Unsupported(f"tasks don't take {annotation!r}; docs/tutorial-python.md says what they do")
-
-
-def without_extras(annotation: Any, resolve: Resolve) -> Any:
-    """`T` of `Annotated[T, ...]`."""
-    annotation = resolve(annotation)
-    if hasattr(annotation, "__metadata__"):
-        return without_extras(annotation.__origin__, resolve)
-    return annotation
 
 
 def optional_of(annotation: Any, resolve: Resolve) -> Any:
@@ -260,7 +252,7 @@ def shape_of(annotation: Any, resolve: Resolve, outer: tuple[Any, ...] = ()) -> 
     outer
         Structs that it is a part of.
     """
-    annotation = without_extras(annotation, resolve)
+    annotation = resolve(annotation)
     if annotation in (dict, list):
         return _of_any(annotation)
     if outer and is_any(annotation):

@@ -16,7 +16,6 @@ from rain.tasklib.typed_inputs import (
     is_data,
     scalar_dtype,
     shape_of,
-    without_extras,
 )
 
 TYPE_CHECKING = False
@@ -50,7 +49,7 @@ def writer(annotation: Any, resolve: Resolve) -> tuple[list[ValueType] | None, W
     ------
     Unsupported
     """
-    annotation = without_extras(annotation, resolve)
+    annotation = resolve(annotation)
     if annotation in (None, type(None)):
         return [], _write_nothing
     if is_any(annotation) and not is_data(annotation):
@@ -100,7 +99,7 @@ def _encoded(ctx: Context, value: Any, encode: Encode, where: str) -> Any:
 
 
 def _encoder(annotation: Any, resolve: Resolve) -> tuple[ValueType, Encode]:
-    annotation = without_extras(annotation, resolve)
+    annotation = resolve(annotation)
     if annotation in _BYTES_LIKE or is_any(annotation):
         return ValueType("bytes" if annotation in _BYTES_LIKE else "any"), lambda ctx, value: value
     if annotation is str:
