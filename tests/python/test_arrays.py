@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rain.client import Client, RainException, Session, Task, blob, remote
+from rain.common import ndarray
 
 ARRAYS = {
     "matrix": np.arange(60_000, dtype="<f8").reshape(200, 300),
@@ -93,6 +94,24 @@ def test_data_that_only_say_to_be_an_array_are_an_error(session: Session) -> Non
     data = blob(b"abc", content_type="user/ndarray").fetch()
     with pytest.raises(RainException, match="need the attribute 'ndarray' with dtype and shape"):
         data.as_array()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("|O", [1]),  # whose items would be addresses
+        ([["a", "|O"]], [1]),
+        ("<f8", [-1]),
+        ("<f8", [2]),
+        ("<f4", [1]),
+        ("<f8", [2**63]),
+        ("<f8", "ab"),
+        ("nothing", [1]),
+    ],
+)
+def test_what_does_not_fit_the_bytes_is_an_error(dtype: Any, shape: Any) -> None:
+    with pytest.raises(RainException, match="that fit their 8 bytes, not"):
+        ndarray.load(b"\1" * 8, {"dtype": dtype, "shape": shape})
 
 
 def test_zeros_are_zeros_also_on_used_pages(session: Session) -> None:

@@ -386,7 +386,7 @@ def test_classes_are_what_the_data_load_as(executor: tasklib.Executor) -> None:
     assert result.output.content_type == "pickle"
     assert result.load() == {"a"}
     other = make_input(executor, json.dumps({}).encode(), "json")
-    expected = "parameter 1 'x': expected builtins.Exception, found "
+    expected = "parameter 1 'x': expected Exception, found "
     assert error_of(executor, "f", other) == expected + "data of content type 'json': a dict"
     assert error_of(executor, "f", b"").startswith(expected + "bytes")
 
@@ -458,6 +458,22 @@ def test_a_wrong_number_of_outputs_is_said_as_in_cpp(executor: tasklib.Executor)
         return x, "a"
 
     assert error_of(executor, "f", 1, outputs=1) == "Task produced 2 outputs, but expected 1"
+
+
+def test_several_outputs_without_types_are_as_in_tasks_without_annotations(
+    executor: tasklib.Executor,
+) -> None:
+    @executor.task
+    def labelled(ctx: Context, x: float) -> dict[str, bytes]:
+        return {"b": b"2", "a": b"1"}
+
+    @executor.task
+    def listed(x: float) -> tuple:  # type: ignore[type-arg]
+        return b"1", "2"
+
+    for name, labels in (("labelled", ["a", "b"]), ("listed", ["a", "b"])):
+        outputs = call(executor, name, 1, outputs=labels).outputs
+        assert [output.get_bytes() for output in outputs] == [b"1", b"2"]
 
 
 def test_tuples_of_any_length_are_as_many_outputs(executor: tasklib.Executor) -> None:

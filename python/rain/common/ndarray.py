@@ -59,19 +59,34 @@ def load(data: Any, attribute: Any) -> Any:
     RainException
         The attribute is missing or doesn't fit the data.
     """
-    import numpy as np
-    from numpy.lib import format as npy
-
     from rain.common.errors import RainException
 
     try:
-        dtype = npy.descr_to_dtype(_as_tuples(attribute["dtype"]))
-        return np.ndarray(attribute["shape"], dtype, buffer=memoryview(data))
-    except (TypeError, KeyError, ValueError, IndexError) as error:
+        return _view(data, attribute["dtype"], attribute["shape"])
+    except (TypeError, KeyError, ValueError, IndexError, OverflowError) as error:
         raise RainException(
             f"data of content type {CONTENT_TYPE!r} need the attribute {ATTRIBUTE!r} with dtype "
             f"and shape that fit their {len(data)} bytes, not {attribute!r:.200}"
         ) from error
+
+
+def _view(data: Any, descr: Any, shape: Any) -> Any:
+    import numpy as np
+
+    if type(descr) is str:
+        dtype = np.dtype(descr)
+    else:
+        from numpy.lib import format as npy
+
+        dtype = npy.descr_to_dtype(_as_tuples(descr))
+    if dtype.hasobject:
+        raise ValueError("bytes are no pointers to Python objects")
+    if any(extent < 0 for extent in shape):
+        raise ValueError("negative extents")  # numpy would take -1 for whatever fits
+    array: Any = np.ndarray(shape, dtype, buffer=memoryview(data))
+    if array.nbytes != len(data):
+        raise ValueError(f"the array has {array.nbytes} bytes")
+    return array
 
 
 def _as_tuples(descr: Any) -> Any:

@@ -62,13 +62,17 @@ def is_data(annotation: Any) -> bool:
 def reader(annotation: Any, name: str, resolve: Resolve) -> tuple[ValueType, Read | None]:
     """Return what parameter `name` takes, and what makes it of an input; None: nothing.
 
+    Parameters
+    ----------
+    annotation
+        Resolved; of its parts `resolve` says what they mean.
+
     Raises
     ------
     Unsupported
     """
     if is_any(annotation):
         return ValueType("any", name=name), None
-    annotation = resolve(annotation)
     array = array_of(annotation, resolve)
     if array is not None:
         return array.type(name), array.read
@@ -171,7 +175,7 @@ class ArrayType:
             except RainException:
                 pass  # which describe_input() explains
             else:
-                if array.nbytes == data.size and self.fits(array):
+                if self.fits(array):
                     return array
         raise TypeMismatch(f"expected {self.type()}, found {describe_input(data)}")
 
@@ -222,7 +226,7 @@ def _bytes_reader(kind: Any) -> Read:
 
 def _loaded_reader(kind: type[Any]) -> Read:
     """Of any class: what load() gives must be of it. A pandas.DataFrame may come as a table."""
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
     def read(data: DataInstance) -> Any:
         try:

@@ -35,11 +35,11 @@ _BYTES_LIKE = (bytes, bytearray, memoryview, TaskBuffer)
 
 
 def is_plain(annotation: Any) -> bool:
-    """True if tasks without annotations return it: a list or dict of bytes is several outputs."""
+    """True if tasks without annotations return it: tuple, a list or dict of bytes, too."""
     if getattr(annotation, "__origin__", None) in (list, dict):
         annotation = annotation.__args__[-1]
         return annotation in _BYTES_LIKE or is_data(annotation)
-    return annotation is None or annotation in (*_BYTES_LIKE, str) or is_any(annotation)
+    return annotation is None or annotation in (*_BYTES_LIKE, str, tuple) or is_any(annotation)
 
 
 def writer(annotation: Any, resolve: Resolve) -> tuple[list[ValueType] | None, Write | None]:
@@ -49,14 +49,13 @@ def writer(annotation: Any, resolve: Resolve) -> tuple[list[ValueType] | None, W
     ------
     Unsupported
     """
-    annotation = resolve(annotation)
     if annotation in (None, type(None)):
         return [], _write_nothing
     if is_any(annotation) and not is_data(annotation):
         return None, None
     origin = getattr(annotation, "__origin__", None)
-    if origin in (list, dict) and is_plain(annotation):
-        return None, None
+    if annotation is tuple or (origin in (list, dict) and is_plain(annotation)):
+        return None, None  # several outputs, in order or by label
     if origin is tuple:
         return _several(annotation.__args__, resolve)
     kind, encode = _encoder(annotation, resolve)
