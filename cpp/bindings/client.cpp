@@ -437,10 +437,10 @@ py::list views(const py::sequence& objects) {
 
 // ---- engine -------------------------------------------------------------------------------------
 
-/// name, argv, env, start_seconds, prestart, max_processes, threads, idle_seconds, cwd, reload
+/// name, argv, env, start_seconds, prestart, max_processes, threads, idle_seconds, cwd, reload, gdb
 using SpecTuple =
     std::tuple<std::string, std::vector<std::string>, std::vector<std::string>, double,
-               std::uint32_t, std::uint32_t, std::uint32_t, double, std::string, bool>;
+               std::uint32_t, std::uint32_t, std::uint32_t, double, std::string, bool, std::string>;
 
 tasklib::base::Duration to_duration(double seconds) {
   return std::chrono::duration_cast<tasklib::base::Duration>(
@@ -449,7 +449,7 @@ tasklib::base::Duration to_duration(double seconds) {
 
 ExecutorSpec to_spec(const SpecTuple& tuple) {
   const auto& [name, argv, env, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
-               reload] = tuple;
+               reload, gdb] = tuple;
   ExecutorSpec spec;
   spec.name = name;
   spec.argv = argv;
@@ -464,6 +464,7 @@ ExecutorSpec to_spec(const SpecTuple& tuple) {
                        : std::max(to_duration(idle_seconds), tasklib::base::Duration(1));
   spec.cwd = cwd;
   spec.reload = reload;
+  spec.gdb = gdb;
   return spec;
 }
 
@@ -655,6 +656,17 @@ void bind_client(py::module_& module) {
     if (!data) return py::none();
     return py::int_(data->size_bytes);
   });
+  module.def(
+      "write_call",
+      [](const py::object& task, const py::object& directory) {
+        const TaskHandle* handle = initialised_task(task.ptr());
+        const auto governor = governor_of(handle->session);
+        const TaskRef record(handle->record);
+        const std::string path = path_text(directory.ptr());
+        const py::gil_scoped_release unlocked;
+        governor->write_call(record, path);
+      },
+      py::arg("task"), py::arg("directory"));
   module.def("copy_tree", [](const py::object& source, const py::object& target) {
     const std::string from = path_text(source.ptr()), to = path_text(target.ptr());
     const py::gil_scoped_release unlocked;

@@ -105,6 +105,10 @@ void take_error(tasklib::Context& context) {
   const auto error = py::reinterpret_steal<py::object>(value);
   const auto traceback = py::reinterpret_steal<py::object>(trace);
   if (wanted_exception && !*wanted_exception) *wanted_exception = Py_XNewRef(value);
+  if (tasklib::executor::Access::state(context).alone) {  // start() raises it
+    context.set_error(reinterpret_cast<PyTypeObject*>(error_type.ptr())->tp_name);
+    return;
+  }
   try {
     const auto module = py::module_::import("rain.tasklib.failure");
     context.set_error(py::cast<std::string>(module.attr("describe")(error)));
@@ -313,6 +317,8 @@ class TaskExecutor {
 
   /// Releases the GIL but for the handlers. No `threads`: as many as were registered.
   void start(std::optional<unsigned> threads) {
+    PyObject* error = nullptr;  // of the one task that runs without a governor
+    if (std::getenv("RAIN_REPRODUCE")) wanted_exception = &error;
     this_thread.lend();
     try {
       if (threads)
@@ -321,6 +327,12 @@ class TaskExecutor {
         executor_.start();
     } catch (...) {
       this_thread.take_back();
+      wanted_exception = nullptr;
+      if (error) {
+        PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error)), error);
+        Py_DECREF(error);
+        throw py::error_already_set();
+      }
       throw;
     }
     this_thread.take_back();

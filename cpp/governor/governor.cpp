@@ -10,6 +10,7 @@
 #include "base/syscall.h"
 #include "builtin/tree.h"
 #include "loop.h"
+#include "reproduce.h"
 #include "runtime.h"
 
 namespace rain {
@@ -193,6 +194,7 @@ void Governor::close_session(const SessionRef& session) {
   impl_->run_even_if_closed([&] {
     if (session->closed) return;
     impl_->runtime.core().on_close_session(session, tasklib::base::Clock::now());
+    impl_->runtime.failed_inputs().forget(*session);
     session->closed = true;
     impl_->runtime.pump();
     impl_->runtime.note_session(*session, "closed");
@@ -384,6 +386,15 @@ Governor::Wait Governor::learn_tasks(const std::string& executor,
   return outcome;
 }
 
+void Governor::write_call(const TaskRef& task, const std::string& directory) {
+  Runtime::CallToReproduce reproduced;
+  impl_->run([&] {
+    impl_->runtime.pump();
+    reproduced = impl_->runtime.call_to_reproduce(*task);
+  });
+  write_reproduced(std::move(reproduced.call), reproduced.inputs, directory);
+}
+
 FailurePtr Governor::failure(const TaskRef& task) {
   if (!is_over(*task)) return nullptr;
   return task->failure;
@@ -476,6 +487,7 @@ void Governor::close() {
     const auto now = tasklib::base::Clock::now();
     for (auto& session : std::exchange(impl_->sessions, {})) {
       impl_->runtime.core().on_close_session(session, now);
+      impl_->runtime.failed_inputs().forget(*session);
       session->closed = true;
       impl_->runtime.pump();
       impl_->runtime.note_session(*session, "closed");

@@ -130,6 +130,10 @@ class Governor {
   graph::FailurePtr failure(const graph::TaskRef& task);
   graph::FailurePtr failure(const graph::SessionRef& session);
 
+  /// Writes the task's call and its inputs into the directory (reproduce.h). Throws UsageError when
+  /// its executor can't run it alone, or the inputs are not there (any more); Error.
+  void write_call(const graph::TaskRef& task, const std::string& directory);
+
   /// Lines that deserve the user's attention and are no errors, since the last call.
   std::vector<std::string> take_warnings();
   void record_reports(bool on);

@@ -23,6 +23,7 @@ struct ExecutorSpec {
   tasklib::base::Duration idle_time = std::chrono::seconds(60);  // then it ends; 0: never
   std::string cwd;     // where it starts; empty: in a directory of its own, where its socket is
   bool reload = true;  // a changed program replaces the processes of the old one
+  std::string gdb;     // path: it runs in this gdb; empty: in none
 };
 
 struct GovernorOptions {

@@ -220,6 +220,7 @@ void Runtime::pump() {
       }
     }
   }
+  failed_inputs_.forget_abandoned();
   drain_releases(Clock::now());
   flush_freed();
   if (!waiting_leases_.empty()) serve_waiting();
@@ -329,7 +330,7 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
     drain_releases(Clock::now());
     flush_freed();
     give_up_idle_leases();  // too small for this one; warm for the next
-    auto lease = store_.lease(kClient, size_bytes);
+    auto lease = this->lease(kClient, size_bytes);
     populate(lease.region, size_bytes);
     client_arena_.add_lease(lease.region, lease.free);
     allocation = client_arena_.allocate(size_bytes);
@@ -349,6 +350,7 @@ void Runtime::changed(const graph::TaskChanged& command) {
     return;
   }
   ++changes_;
+  if (command.to == graph::TaskState::failed) failed_inputs_.failed(command.task);
   if (recording_ || events_) {
     TaskReport line = report(command);
     if (events_) note_end(line, command.when);
@@ -379,6 +381,7 @@ void Runtime::watch(const std::vector<graph::TaskRef>& tasks,
 }
 
 void Runtime::data_dropped(const graph::DropData& command) {
+  failed_inputs_.dropped(*command.object, command.data);
   if (cached_.empty()) return;
   auto found = cached_.find(command.object->id);
   if (found == cached_.end()) return;

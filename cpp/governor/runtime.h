@@ -16,6 +16,7 @@
 #include "builtin/builtin.h"
 #include "completion_queue.h"
 #include "event_log.h"
+#include "failed_inputs.h"
 #include "graph/core.h"
 #include "object_data.h"
 #include "options.h"
@@ -92,6 +93,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   struct Offer {
     std::optional<std::vector<std::string>> tasks;  // nothing until a process registered
     graph::FailurePtr failure;  // why the last process could not start; null once one did
+    bool is_foreign = false;    // the last one that registered speaks cbor-1
   };
   const Offer& offer(graph::TypeIndex type) const { return offers_[type]; }
   /// Starts a process unless there is one.
@@ -120,6 +122,14 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   MemoryState memory_state() const;
   /// Data came into use.
   void touch(Data& data);
+  FailedInputs& failed_inputs() { return failed_inputs_; }
+  /// What an executor was or would be sent for the task, and its inputs' data, for the next time it
+  /// is run alone. Throws UsageError when it can't be.
+  struct CallToReproduce {
+    tasklib::wire::Call call;  // its inputs have no location
+    std::vector<std::shared_ptr<Data>> inputs;
+  };
+  CallToReproduce call_to_reproduce(const graph::TaskRecord& task) const;
   const std::shared_ptr<ReleaseQueue>& releases() const override { return releases_; }
   /// Thread-safe.
   DataDirectory& data_directory() override { return data_directory_; }
@@ -195,8 +205,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
                                                  std::uint64_t& copied_bytes);
   std::shared_ptr<graph::ObjectData> take_file(Session& session, const graph::ObjectRecord& object,
                                                const std::string& path);
-  void fill_input(Session& session, tasklib::wire::ObjectIn& input,
-                  const graph::ObjectRecord& object, std::vector<tasklib::wire::BlobRef>& views);
+  void fill_call(tasklib::wire::Call& call, const graph::TaskRecord& task) const;
+  void fill_location(Session& session, tasklib::wire::ObjectIn& input,
+                     const graph::ObjectRecord& object, std::vector<tasklib::wire::BlobRef>& views);
 
   /// Ends a session that misbehaves; `trouble` is the reason for the user.
   void check_launcher() const;
@@ -204,7 +215,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// `spare`: it was started for no task, which could tell.
   void note_failed_start(graph::TypeIndex type, bool spare, const graph::FailurePtr& failure);
   /// The process is gone: tells the Core, with a death report.
-  void bury(Session& session, const std::optional<launcher::Report>& report);
+  void bury(Session& session, std::optional<launcher::Report> report);
   void watch_fd(Session& session);
   void flush(Session& session);
   void flush_freed();
@@ -213,6 +224,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// If it is fresh and a cpu is idle: another thread takes the page faults of `size_bytes`.
   void populate(const std::shared_ptr<tasklib::blob::Region>& region, std::uint64_t size_bytes);
   void grant_lease(Session& session, const tasklib::wire::LeaseRequest& request);
+  tasklib::blob::Store::Lease lease(tasklib::blob::Holder holder, std::uint64_t size_bytes);
   void serve_waiting();
   bool ask_for_leases();
   bool end_idle_holder();
@@ -238,6 +250,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   graph::Core core_;
   tasklib::blob::Store store_;
   tasklib::blob::Arena client_arena_;
+  FailedInputs failed_inputs_;
   SpillPlace spill_;
   std::string spill_trouble_;  // of the last try; then none is made until a request was refused
   std::uint32_t spilling_ = 0;

@@ -72,51 +72,14 @@ void Runtime::send_call(const graph::SendCall& command) {
   if (task.executor != command.executor || task.state != graph::TaskState::assigned) {
     return;  // it ended after the Core said this; what follows takes the call back
   }
-  const TaskAnnex* annex = annex_of(task);
   auto& call = scratch_call_;
   InFlight flight;
   flight.task = command.task;
   if (session.protocol() == Protocol::cbor1) flight.sent = Clock::now();
   try {
-    call.spec.id = task.id;
-    call.spec.task_type = methods_.name(task.method);
-    call.spec.cpus = task.cpus;
-    call.spec.resources.clear();
-    if (task.extras) fill_resources(call.spec, *task.extras);
-    call.spec.inputs.resize(task.inputs.size());
-    call.spec.outputs.resize(task.outputs.size());
-    call.inputs.resize(task.inputs.size());
-    call.outputs.resize(task.outputs.size());
-    call.spec.name = annex ? annex->name : std::string();
-    call.spec.config = annex ? annex->config : std::string();
-    if (annex) {
-      call.spec.user = annex->user;
-    } else {
-      call.spec.user.clear();
-    }
-    for (std::size_t i = 0; i < task.inputs.size(); ++i) {
-      const auto& object = *task.inputs[i];
-      call.spec.inputs[i].id = object.id;
-      call.spec.inputs[i].label =
-          annex && !annex->input_labels.empty() ? annex->input_labels[i] : std::string();
-      fill_input(session, call.inputs[i], object, flight.views);
-    }
-    for (std::size_t i = 0; i < task.outputs.size(); ++i) {
-      const auto& object = *task.outputs[i];
-      auto& output = call.outputs[i];
-      call.spec.outputs[i] = object.id;
-      output.spec.id = object.id;
-      const ObjectAnnex* own = annex_of(object);
-      output.spec.label = own ? own->label : std::string();
-      output.spec.content_type = own ? own->content_type : std::string();
-      output.spec.data_type = own ? own->data_type : DataType::blob;
-      if (own) {
-        output.spec.user = own->user;
-      } else {
-        output.spec.user.clear();
-      }
-      output.cache_hint = true;
-    }
+    fill_call(call, task);
+    for (std::size_t i = 0; i < task.inputs.size(); ++i)
+      fill_location(session, call.inputs[i], *task.inputs[i], flight.views);
     session.send_call(call, std::move(flight));
     if (task.extras && task.extras->memory_bytes > 0) {
       memory_calls_[session.id].push_back({command.task, task.sequence});
@@ -129,6 +92,59 @@ void Runtime::send_call(const graph::SendCall& command) {
                          make_failure(FailureKind::task, task,
                                       std::string("The call could not be sent: ") + error.what()),
                          Duration{0}, Clock::now());
+  }
+}
+
+/// What a call says but for where its inputs are. `call` may be one of before, whose memory is used
+/// again.
+void Runtime::fill_call(tasklib::wire::Call& call, const TaskRecord& task) const {
+  const TaskAnnex* annex = annex_of(task);
+  call.spec.id = task.id;
+  call.spec.task_type = methods_.name(task.method);
+  call.spec.cpus = task.cpus;
+  call.spec.resources.clear();
+  if (task.extras) fill_resources(call.spec, *task.extras);
+  call.spec.inputs.resize(task.inputs.size());
+  call.spec.outputs.resize(task.outputs.size());
+  call.inputs.resize(task.inputs.size());
+  call.outputs.resize(task.outputs.size());
+  call.spec.name = annex ? annex->name : std::string();
+  call.spec.config = annex ? annex->config : std::string();
+  if (annex) {
+    call.spec.user = annex->user;
+  } else {
+    call.spec.user.clear();
+  }
+  const auto describe = [](tasklib::wire::ObjectIn& entry, const graph::ObjectRecord& object) {
+    const ObjectAnnex* own = annex_of(object);
+    entry.spec.id = object.id;
+    entry.spec.label = own ? own->label : std::string();
+    entry.spec.content_type = own ? own->content_type : std::string();
+    entry.spec.data_type = own ? own->data_type : DataType::blob;
+    if (own) {
+      entry.spec.user = own->user;
+    } else {
+      entry.spec.user.clear();
+    }
+    entry.cache_hint = true;
+  };
+  for (std::size_t i = 0; i < task.inputs.size(); ++i) {
+    const auto& object = *task.inputs[i];
+    auto& input = call.inputs[i];
+    call.spec.inputs[i].id = object.id;
+    call.spec.inputs[i].label =
+        annex && !annex->input_labels.empty() ? annex->input_labels[i] : std::string();
+    describe(input, object);
+    if (!input.info) input.info.emplace();
+    if (const auto* info = result_of(object)) {
+      *input.info = *info;
+    } else {
+      *input.info = {};
+    }
+  }
+  for (std::size_t i = 0; i < task.outputs.size(); ++i) {
+    call.spec.outputs[i] = task.outputs[i]->id;
+    describe(call.outputs[i], *task.outputs[i]);
   }
 }
 
@@ -157,28 +173,11 @@ std::optional<std::string> Runtime::visible_devices(const TaskRecord& task) cons
   return {};
 }
 
-void Runtime::fill_input(Session& session, tasklib::wire::ObjectIn& input,
-                         const graph::ObjectRecord& object, std::vector<BlobRef>& views) {
-  const ObjectAnnex* annex = annex_of(object);
-  input.spec.id = object.id;
-  input.spec.label = annex ? annex->label : std::string();
-  input.spec.content_type = annex ? annex->content_type : std::string();
-  input.spec.data_type = annex ? annex->data_type : DataType::blob;
-  if (annex) {
-    input.spec.user = annex->user;
-  } else {
-    input.spec.user.clear();
-  }
-  if (!input.info) input.info.emplace();
-  if (const auto* info = result_of(object)) {
-    *input.info = *info;
-  } else {
-    *input.info = {};
-  }
+void Runtime::fill_location(Session& session, tasklib::wire::ObjectIn& input,
+                            const graph::ObjectRecord& object, std::vector<BlobRef>& views) {
   auto& data = static_cast<Data&>(*object.data);
   input.info->size = data.size_bytes;
   touch(data);
-  input.cache_hint = true;
 
   if (session.protocol() == Protocol::cbor1) {
     if (session.cached.count(object.id)) {

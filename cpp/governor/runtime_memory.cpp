@@ -64,8 +64,19 @@ void Runtime::populate(const std::shared_ptr<tasklib::blob::Region>& region,
 
 // ---- leases that wait ---------------------------------------------------------------------------
 
+// What is kept for Task.reproduce() goes first.
+tasklib::blob::Store::Lease Runtime::lease(tasklib::blob::Holder holder, std::uint64_t size_bytes) {
+  try {
+    return store_.lease(holder, size_bytes);
+  } catch (const StoreFull&) {
+    if (!failed_inputs_.forget_all()) throw;
+    drain_releases(Clock::now());
+    return store_.lease(holder, size_bytes);
+  }
+}
+
 void Runtime::grant_lease(Session& session, const tasklib::wire::LeaseRequest& request) {
-  auto lease = store_.lease(session.id, request.size_bytes);
+  auto lease = this->lease(session.id, request.size_bytes);
   tasklib::wire::Region region;
   region.id = lease.region->id();
   region.size_bytes = lease.region->size_bytes();

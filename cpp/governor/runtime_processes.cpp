@@ -10,6 +10,7 @@
 #include "epoll.h"
 #include "launcher/remove_tree.h"
 #include "process/death_report.h"
+#include "process/debugger.h"
 #include "process/environment.h"
 #include "process/log_tail.h"
 #include "process/memory_use.h"
@@ -32,6 +33,7 @@ namespace {
 
 constexpr auto kDeathGrace = std::chrono::milliseconds(200);  // between end of file and exit
 constexpr auto kEndGrace = std::chrono::seconds(5);           // between Shutdown and exit
+constexpr auto kDebuggerGrace = std::chrono::seconds(10);     // the same, if gdb has to end, too
 constexpr std::size_t kStderrLines = 20;
 constexpr int kReadsOfTheDead = 4096;
 
@@ -72,7 +74,7 @@ void Runtime::spawn(const graph::SpawnExecutor& command) {
     session->deadline = now + spec.start_deadline;
     process::LauncherClient::SpawnRequest request;
     request.key = command.executor.value;
-    request.argv = spec.argv;
+    request.argv = spec.gdb.empty() ? spec.argv : process::under_gdb(spec.gdb, spec.argv);
     request.env = environment_;
     if (spec.threads == 0) process::set_thread_counts(request.env, command.cpus);
     for (const auto& entry : spec.env) set_variable(request.env, entry);
@@ -172,7 +174,8 @@ void Runtime::read_from(Session& session) {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session.fd(), nullptr);
     // Usually the process is ending and its exit comes in a moment; it says more than this does.
     session.hung_up = true;
-    session.deadline = Clock::now() + kDeathGrace;
+    session.deadline =
+        Clock::now() + (specs_[session.type].gdb.empty() ? kDeathGrace : kDebuggerGrace);
   } catch (const ProtocolError& error) {
     put_down(session, error.what());
   }
@@ -250,7 +253,9 @@ void Runtime::sample_memory(TimePoint now) {
     const Session& session = *found->second;
     std::uint64_t limit = 0;
     for (const MemoryCall& call : calls) limit += call.task->extras->memory_bytes;
-    const auto used = process::own_memory_bytes(session.pid ? session.pid : session.peer_pid());
+    // Not that of a debugger or a shell around it.
+    const std::int32_t peer = session.peer_pid();
+    const auto used = process::own_memory_bytes(peer ? peer : session.pid);
     if (used > limit) fat.push_back({executor, calls.front().task, used, limit});
     ++entry;
   }
@@ -268,8 +273,10 @@ void Runtime::sample_memory(TimePoint now) {
   if (!memory_calls_.empty()) sample_at_ = now + kSampleInterval;
 }
 
-void Runtime::bury(Session& session, const std::optional<launcher::Report>& report) {
+void Runtime::bury(Session& session, std::optional<launcher::Report> report) {
   const auto now = Clock::now();
+  const bool debugged = !specs_[session.type].gdb.empty();
+  if (report && debugged) report->wait_status = process::status_of_debugged(report->wait_status);
   if (session.trouble.empty()) {
     // What it sent before it died still counts. (A bound: somebody else could hold the socket
     // open.)
@@ -300,7 +307,9 @@ void Runtime::bury(Session& session, const std::optional<launcher::Report>& repo
                                       : process::ExecutorDeath::Phase::running;
   death.trouble = session.trouble;
   death.exit = report;
-  death.stderr_tail = process::tail_lines(session.stderr_path, kStderrLines);
+  death.stderr_tail = debugged ? process::tail_lines(session.stderr_path, process::kDebuggedLines,
+                                                     process::kDebuggedBytes)
+                               : process::tail_lines(session.stderr_path, kStderrLines);
 
   auto failure = std::make_shared<Failure>();
   failure->kind = FailureKind::executor;
@@ -336,7 +345,7 @@ void Runtime::on_registered(Session& session) {
   pids_.try_emplace(session.id, session.peer_pid());  // the launcher may say it later
   note_executor(session, "registered");
   session.deadline.reset();
-  offers_[session.type] = {session.tasks(), nullptr};
+  offers_[session.type] = {session.tasks(), nullptr, session.protocol() == Protocol::cbor1};
   ++changes_;
   if (session.protocol() == Protocol::cbor2) session.send_welcome(kInlineLimitBytes);
   dirty_.push_back(&session);

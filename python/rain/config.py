@@ -24,6 +24,7 @@ _KEYS = (
     "idle_seconds",
     "start_seconds",
     "reload",
+    "debug",
 )
 _EXAMPLE = '[executors.example1]\ncommand = "./example1"'
 _MOST_THREADS = 512  # calls in flight of one process
@@ -66,12 +67,15 @@ class Executor:
         How long a process may have no call before it ends; may be infinite.
     reload : bool
         Whether a changed program takes the place of running processes.
+    gdb : str
+        Path of the gdb that it runs in; "": none.
     """
 
     __slots__ = (
         "argv",
         "cwd",
         "environment",
+        "gdb",
         "idle_seconds",
         "max_processes",
         "name",
@@ -92,6 +96,7 @@ class Executor:
         self.max_processes = 0
         self.idle_seconds = 60.0
         self.reload = True
+        self.gdb = ""
 
     @property
     def language(self) -> str:
@@ -204,6 +209,23 @@ def parse_size(size: int | str) -> int:
     raise ConfigError(f'memory must be a positive number of bytes, or like "8 GiB", not {size!r}')
 
 
+def read_debugger(file: str, place: str, debug: Any) -> str:
+    """Return the path of the debugger that `debug` names. Raises ConfigError."""
+    if debug != "gdb":
+        raise ConfigError(f'{file}: {place} must be "gdb", not {debug!r}')
+    return find_gdb(f'{file}: {place} = "gdb"')
+
+
+def find_gdb(where: str) -> str:
+    """Return the path of gdb. Raises ConfigError."""
+    import shutil
+
+    path = shutil.which("gdb")
+    if path is None:
+        raise ConfigError(f"{where} needs gdb, which is not in PATH: apt install gdb")
+    return path
+
+
 def _read_toml(file: str) -> dict[str, Any]:
     import sys
     from importlib import import_module
@@ -289,6 +311,8 @@ def _read_executor(file: str, place: str, name: Any, value: Any, base: str) -> E
             if not isinstance(given, bool):
                 raise ConfigError(f"{file}: {where} must be true or false, not {given!r}")
             executor.reload = given
+        elif key == "debug":
+            executor.gdb = read_debugger(file, where, given)
     if 0 < executor.max_processes < executor.prestart:
         raise ConfigError(
             f"{file}: {place}: prestart = {executor.prestart} is more than max_processes = "

@@ -234,3 +234,12 @@ def outcome(process: subprocess.Popen[str]) -> str:
     said, _ = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0, said
     return said.strip()
+
+
+def need_gdb() -> None:
+    """Skip the test where gdb is missing; with RAIN_REQUIRE_ALL=1 that is a failure."""
+    if shutil.which("gdb") is not None:
+        return
+    if os.environ.get("RAIN_REQUIRE_ALL"):
+        pytest.fail("RAIN_REQUIRE_ALL is set, but gdb is not installed")
+    pytest.skip("gdb is not installed")

@@ -58,6 +58,9 @@ class Client:
     events : path, optional
         File for the event log, one JSON object a line (docs/events.md), which is replaced:
         ``rain report FILE`` makes a table or a page of it.
+    debug : "gdb", optional
+        Start all executors in gdb: when one crashes, the backtraces of its threads are in the
+        task's error (docs/debugging.md). Slow to start.
 
     Where config, cpus, memory, task_memory, run_directory, events or record is left out, the
     options of ``rain run`` come before these defaults.
@@ -87,6 +90,7 @@ class Client:
         record: bool | None = None,
         events: str | PathLike[str] | None = None,
         spill: str | PathLike[str] | bool = True,
+        debug: str | None = None,
     ) -> None:
         if address is not None or port is not None:
             raise UsageError(
@@ -96,7 +100,7 @@ class Client:
         from rain.engine import embedded
 
         self._engine: _core.Engine
-        self._engine, self._languages = embedded.start(
+        self._engine, self._executors = embedded.start(
             default("config") if config is None else config,
             executors,
             default("cpus") if cpus is None else cpus,
@@ -106,6 +110,7 @@ class Client:
             default("task_memory") if task_memory is None else task_memory,
             default("events") if events is None else events,
             spill,
+            debug,
         )
         if record is None:
             record = bool(default("record"))
@@ -197,7 +202,7 @@ class Client:
         """The registered executors: ``client.executors["example1"].hello(obj)`` makes a task."""
         from rain.client.executors import Executors
 
-        return Executors(self._engine, sorted(self._languages))
+        return Executors(self._engine, sorted(self._executors))
 
     def update(self, items: Iterable[Item]) -> None:
         """Raise if an item's session has failed; states and infos are always up to date."""
@@ -241,7 +246,8 @@ class Client:
         if not self._recording:
             raise UsageError("nothing is recorded: make the client with Client(record=True)")
         reports = self._engine.take_reports()
-        return Report(TaskReport(raw, self._languages.get(raw[2], "C++")) for raw in reports)
+        languages = {name: executor.language for name, executor in self._executors.items()}
+        return Report(TaskReport(raw, languages.get(raw[2], "C++")) for raw in reports)
 
     def info(self) -> dict[str, Any]:
         """Return the state of the machinery: executor types and pids, run directory, blob store.
@@ -253,7 +259,7 @@ class Client:
         empty while nothing was spilled yet. docs/blobs.md has the rules.
         """
         return {
-            "executors": sorted(self._languages),
+            "executors": sorted(self._executors),
             "executor_pids": self._engine.executor_pids(),
             "run_directory": self._engine.run_directory,
             "store": {} if self.closed else self._engine.store_usage(),
@@ -285,7 +291,7 @@ class Client:
     def _repr_html_(self) -> str:
         from rain.common.text import html_card, size_text
 
-        rows = [("executors", ", ".join(sorted(self._languages)) or "none")]
+        rows = [("executors", ", ".join(sorted(self._executors)) or "none")]
         if self.closed:
             rows.insert(0, ("state", "closed"))
         else:
@@ -300,5 +306,5 @@ class Client:
         return html_card(type(self).__name__, rows)
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else ", ".join(sorted(self._languages)) or "no executors"
+        state = "closed" if self.closed else ", ".join(sorted(self._executors)) or "no executors"
         return f"<{type(self).__name__}: {state}>"

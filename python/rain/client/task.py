@@ -8,6 +8,7 @@ from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import PathLike
     from typing import Any, ClassVar, TypeAlias
 
     from rain.client.data import DataObject
@@ -216,6 +217,37 @@ class Task(_core.TaskBase, Future):
         from rain.client.logs import read_logs
 
         return read_logs(self)
+
+    def reproduce(self, directory: str | PathLike[str], debugger: str | None = None) -> str:
+        """Write the task's call and inputs into a directory, from which it runs alone.
+
+        Without client and governor: in a debugger, under valgrind or perf, as often as you like.
+        The inputs of the first 8 failed tasks of a session are kept for this, as long as the task
+        and the session live and memory is not short; other tasks can be reproduced while their
+        inputs are there. docs/debugging.md says what is in the directory.
+
+        Parameters
+        ----------
+        directory : path
+            New, or empty.
+        debugger : "gdb" or "pdb", optional
+            Start it in this debugger; pdb is for executors in Python.
+
+        Returns
+        -------
+        str
+            The command, which is also printed.
+
+        Raises
+        ------
+        UsageError
+            The task can't run alone, or its inputs are gone: it says why.
+        ConfigError
+            gdb is not installed.
+        """
+        from rain.client.reproduce import reproduce
+
+        return reproduce(self, directory, debugger)
 
     def cancel(self) -> None:
         """Cancel the task if it hasn't ended; what depends on it ends, too."""

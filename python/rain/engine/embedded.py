@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+_GDB_SLOWNESS = 4  # it reads symbols before a program registers
 _LAUNCHER = os.path.join("_bin", "rain-launcher")
 
 
@@ -29,8 +30,9 @@ def start(
     task_memory: int | str | None = None,
     events: str | PathLike[str] | None = None,
     spill: str | PathLike[str] | bool = True,
-) -> tuple[_core.Engine, dict[str, str]]:
-    """Start a governor. Returns it, and the language of each executor type.
+    debug: str | None = None,
+) -> tuple[_core.Engine, dict[str, config.Executor]]:
+    """Start a governor. Returns it, and the executors by type.
 
     Raises
     ------
@@ -49,6 +51,10 @@ def start(
         specs.update(config.read_argument(executors))
     if "py" not in specs:
         specs.update(_universal_executor())
+    if debug is not None:
+        gdb = config.read_debugger("Client", "debug", debug)
+        for spec in specs.values():
+            spec.gdb = gdb
     if cpus is None:
         cpus = _core.usable_cpus()
     elif isinstance(cpus, bool) or not isinstance(cpus, int) or not 1 <= cpus <= 1_000_000:
@@ -59,13 +65,14 @@ def start(
                 spec.name,
                 spec.argv,
                 spec.environment,
-                spec.start_seconds,
+                spec.start_seconds * (_GDB_SLOWNESS if spec.gdb else 1),
                 spec.prestart,
                 spec.max_processes,
                 spec.threads,
                 spec.idle_seconds,
                 spec.cwd,
                 spec.reload,
+                spec.gdb,
             )
             for spec in specs.values()
         ],
@@ -78,7 +85,7 @@ def start(
         events_file="" if events is None else os.path.abspath(events),
         spill=(None if spill is False else "" if spill is True else os.path.abspath(spill)),
     )
-    return engine, {spec.name: spec.language for spec in specs.values()}
+    return engine, specs
 
 
 def _universal_executor() -> dict[str, config.Executor]:

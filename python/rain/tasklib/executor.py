@@ -91,6 +91,8 @@ class Executor:
         ------
         RuntimeError
             The program was not started by a governor, or the connection failed.
+        Exception
+            What the task raised, where one is run again alone (Task.reproduce).
 
         Notes
         -----

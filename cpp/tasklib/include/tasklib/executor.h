@@ -77,6 +77,8 @@ class Executor {
   /// as the executor's registration says, else one), and returns when the governor has no more or
   /// is gone. Throws std::runtime_error with the reason if the program
   /// was not started by a governor, or the connection fails or carries nonsense. Never exits.
+  /// With RAIN_REPRODUCE in the environment (the client's Task.reproduce() says how) it runs the
+  /// one call that was written there, connects nowhere, and throws the task's error if that fails.
   void start();
   void start(unsigned threads);
 

@@ -44,6 +44,7 @@ struct CallState {
   std::size_t n_inputs = 0;
   OutputSource* outputs = nullptr;  // none: ordinary memory
   const blob::CallBoard* board = nullptr;
+  bool alone = false;  // without a governor (reproduce.h)
 
   bool failed = false;
   std::string error;

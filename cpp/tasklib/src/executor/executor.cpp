@@ -7,6 +7,7 @@
 #include "executor/access.h"
 #include "executor/environment.h"
 #include "executor/loop.h"
+#include "executor/reproduce.h"
 
 namespace tasklib {
 
@@ -64,6 +65,14 @@ void Executor::start(unsigned threads) {
 }
 
 void Executor::serve(unsigned threads) {
+  if (const auto directory = executor::reproduce_directory()) {
+    try {
+      return executor::reproduce(state_->type, state_->methods, *directory);
+    } catch (const base::Error& error) {
+      std::fprintf(stderr, "tasklib: %s\n", error.what());
+      throw std::runtime_error(error.what());
+    }
+  }
   executor::Environment environment = executor::read_environment();
   if (threads == 0) threads = environment.threads;
   try {

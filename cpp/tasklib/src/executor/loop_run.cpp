@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "base/errors.h"
 #include "base/syscall.h"
 #include "executor/failure.h"
 #include "executor/loop.h"
+#include "executor/visible_devices.h"
 #include "wire/codec.h"
 #include "wire/frame.h"
 
@@ -29,41 +29,6 @@ constexpr std::size_t kMaxTextBytes = 1u << 20;
 /// cbor-1: inline outputs of one result; what exceeds it goes into files. The rest of the frame is
 /// for the texts.
 constexpr std::uint64_t kMaxInlineBytes = wire::kMaxFrameBytes - (8u << 20);
-
-/// Sets CUDA_VISIBLE_DEVICES as long as it lives, for a call with "gpu" of the only thread.
-class VisibleDevices {
- public:
-  VisibleDevices(const wire::TaskSpec& spec, bool only_thread) {
-    if (!only_thread) return;
-    for (const auto& resource : spec.resources)
-      if (resource.first == "gpu") set(resource.second);
-  }
-  ~VisibleDevices() {
-    if (!set_) return;
-    if (had_)
-      ::setenv(kName, before_.c_str(), 1);
-    else
-      ::unsetenv(kName);
-  }
-  VisibleDevices(const VisibleDevices&) = delete;
-  VisibleDevices& operator=(const VisibleDevices&) = delete;
-
- private:
-  static constexpr const char* kName = "CUDA_VISIBLE_DEVICES";
-
-  void set(const std::vector<std::string>& ids) {
-    if (const char* value = std::getenv(kName)) {
-      had_ = true;
-      before_ = value;
-    }
-    std::string list;
-    for (const std::string& id : ids) list += (list.empty() ? "" : ",") + id;
-    set_ = ::setenv(kName, list.c_str(), 1) == 0;
-  }
-
-  bool set_ = false, had_ = false;
-  std::string before_;
-};
 
 void cut(std::string& text) {
   if (text.size() <= kMaxTextBytes) return;
