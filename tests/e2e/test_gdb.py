@@ -34,7 +34,7 @@ def test_a_crash_leaves_its_backtrace(make_client: MakeClient) -> None:
         "received signal SIGABRT",
         "The thread that stopped:",
         "abort_process",
-        "tasklib::Executor::start",
+        "tasklib::Executor::serve",
         "peak memory",
     )
     contains(death(client, "cpptester/segfault"), "killed by SIGSEGV (segmentation fault)")
@@ -80,7 +80,7 @@ def test_is_asked_for_by_executor(make_client: MakeClient, cpptester: Path) -> N
 def test_wrong_values_are_refused(
     make_client: MakeClient, cpptester: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match='Client: debug must be "gdb", not \'lldb\''):
+    with pytest.raises(ConfigError, match="Client: debug must be \"gdb\", not 'lldb'"):
         make_client(debug="lldb")
     file = tmp_path / "executors.toml"
     file.write_text(f'[executors.x]\ncommand = "{cpptester}"\ndebug = "pdb"\n')

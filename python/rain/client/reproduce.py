@@ -48,7 +48,7 @@ def reproduce(task: Task, directory: str | PathLike[str], debugger: str | None) 
         file.write("\n".join(["#!/bin/sh", *lines, ""]))
     os.chmod(script, 0o755)
     command = shlex.join([script, *words])
-    print(f"To run {task.task_type} alone:\n  {command}")
+    print(f"To run {task.name or task.task_type} alone:\n  {command}")
     return command
 
 

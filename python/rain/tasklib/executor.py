@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 from rain._core import TaskExecutor
@@ -108,9 +109,13 @@ class Executor:
         import signal
         import threading
 
+        alone = os.environ.get("RAIN_REPRODUCE")
+        if alone is not None:
+            os.environ["RAIN_REPRODUCE"] = alone  # start() took it away; pdb runs programs again
         # KeyboardInterrupt would hit whichever task happens to run, or the next one.
         interruptible = (
-            threading.current_thread() is threading.main_thread()
+            alone is None
+            and threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         )
         if interruptible:
