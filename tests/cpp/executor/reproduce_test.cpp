@@ -121,7 +121,7 @@ TEST_F(Reproduced, outputs_are_bytes_files_and_directories) {
   executor_.add_task("task", [&](Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
     MutableBlob blob = ctx.alloc(100'000);
     std::fill_n(blob.data(), 100'000, 'x');
-    outputs.push_back(blob.seal());
+    outputs.push_back(std::move(blob).seal());
     write("made", "a file");
     outputs.push_back(std::make_unique<FileDataInstance>(directory_ / "made"));
     fs::create_directories(directory_ / "tree/below");
