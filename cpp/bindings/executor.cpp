@@ -336,6 +336,7 @@ class TaskExecutor {
       throw;
     }
     this_thread.take_back();
+    wanted_exception = nullptr;
   }
 
   /// An input for call(): of bytes, str, what has a buffer, or a DataInstance. None: of nothing

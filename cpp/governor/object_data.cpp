@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "base/syscall.h"
 #include "base/unique_fd.h"
@@ -28,7 +31,36 @@ void write_all(int fd, ByteView left, const std::string& path) {
   }
 }
 
+constexpr std::size_t kAtOnceBytes = 4 << 20;  // between two looks at the stop flag
+
+void check(const std::atomic<bool>* stop) {
+  if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw builtin::Stopped{};
+}
+
 }  // namespace
+
+void write_bytes(const Data& data, int fd, const std::string& name, const std::atomic<bool>* stop) {
+  ByteView left = data.bytes();
+  // A region can't be linked into a file system, nor do files share its pages: it is copied, but
+  // without mapping pages that this process may never have touched.
+  if (const Data::Source source = data.source(); source.fd && left.size > 0) {
+    auto offset = static_cast<off_t>(source.offset_bytes);
+    while (left.size > 0) {
+      check(stop);
+      const ssize_t count = tasklib::base::retry_interrupted([&] {
+        return ::sendfile(fd, source.fd.get(), &offset, std::min(left.size, kAtOnceBytes));
+      });
+      if (count <= 0) break;  // not between these two, or an error that write() will name
+      left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
+    }
+  }
+  while (left.size > 0) {
+    check(stop);
+    const ByteView part(left.data, std::min(left.size, kAtOnceBytes));
+    write_all(fd, part, name);
+    left = ByteView(left.data + part.size, left.size - part.size);
+  }
+}
 
 void ReleaseQueue::push(const tasklib::wire::BlobRef& ref) {
   if (closed_) return;
@@ -73,7 +105,7 @@ const std::string& Data::path(DataDirectory& place) {
       return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
     }));
     try {
-      write_all(fd.get(), bytes(), path);
+      write_bytes(*this, fd.get(), path);
     } catch (...) {
       ::unlink(path.c_str());
       throw;

@@ -79,6 +79,13 @@ struct Data : graph::ObjectData {
   /// Empty for a directory.
   virtual tasklib::base::ByteView bytes() const = 0;
   virtual bool is_directory() const { return false; }
+  /// A nameless file in which the bytes lie, from `offset_bytes` on: the kernel copies from there
+  /// without our mapping. No descriptor: there is none.
+  struct Source {
+    tasklib::base::UniqueFd fd;
+    std::uint64_t offset_bytes = 0;
+  };
+  virtual Source source() const { return {}; }
   /// Whether it has been a file or directory from the start.
   virtual bool is_on_disk() const { return false; }
 
@@ -119,6 +126,7 @@ struct BlobData final : Data {
   }
   ~BlobData() override { releases_->push(ref); }
   tasklib::base::ByteView bytes() const override { return {region->at(ref), ref.size_bytes}; }
+  Source source() const override { return {region->open_read_only(), ref.offset_bytes}; }
 
   const tasklib::wire::BlobRef ref;
   const std::shared_ptr<tasklib::blob::Region> region;
@@ -141,6 +149,11 @@ struct FileData final : Data {
  private:
   void* mapping_ = nullptr;
 };
+
+/// Writes all bytes of data that are no directory to `fd`, inside the kernel where it can; `name`
+/// is for messages. Throws SystemError, builtin::Stopped.
+void write_bytes(const Data& data, int fd, const std::string& name,
+                 const std::atomic<bool>* stop = nullptr);
 
 /// Writes a blob into the new file `path`. Any thread. Throws SystemError; then there is no file.
 std::shared_ptr<FileData> write_spilled(tasklib::base::ByteView bytes, std::string path);

@@ -62,8 +62,32 @@ def pid(call: dict[str, Any], inputs: list[bytes]) -> list[Any]:
     return [str(os.getpid()).encode()]
 
 
+def inode(call: dict[str, Any], inputs: list[bytes]) -> list[Any]:
+    return [str(os.stat(call["inputs"][0]["location"][1]).st_ino).encode()]
+
+
+def leave_file(call: dict[str, Any], inputs: list[bytes]) -> list[Any]:
+    path = os.path.join(os.path.dirname(os.environ["RAIN_EXECUTOR_SOCKET"]), "left")
+    with open(path, "wb") as file:
+        file.write(inputs[0])
+        return [["path", path], str(os.fstat(file.fileno()).st_ino).encode()]
+
+
 METHODS: dict[str, Callable[[dict[str, Any], list[bytes]], list[Any]]] = {
-    f.__name__: f for f in (hello, fail, echo, concat, split, sum_doubles, fill, count_calls, pid)
+    f.__name__: f
+    for f in (
+        hello,
+        fail,
+        echo,
+        concat,
+        split,
+        sum_doubles,
+        fill,
+        count_calls,
+        pid,
+        inode,
+        leave_file,
+    )
 }
 
 

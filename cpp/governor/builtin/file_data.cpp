@@ -14,12 +14,9 @@ namespace rain::builtin {
 using tasklib::base::ByteView;
 using tasklib::base::checked;
 using tasklib::base::Error;
-using tasklib::base::SystemError;
 using tasklib::base::UniqueFd;
 
 namespace {
-
-constexpr std::size_t kSliceBytes = 4 << 20;  // between two looks at the stop flag
 
 /// The contents if they are small and no program. Looks at the bytes, not at the size that the
 /// file claims to have: /proc is full of files of 0 bytes.
@@ -85,14 +82,7 @@ void write_data(const Data& data, int fd, const std::string& name, const StopFla
     copy_bytes(source.get(), data.path(), fd, name, stop);
     return;
   }
-  ByteView left = data.bytes();
-  while (left.size > 0) {
-    if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Stopped{};
-    const ssize_t count = checked(
-        "write", name, [&] { return ::write(fd, left.data, std::min(left.size, kSliceBytes)); });
-    if (count == 0) throw SystemError("write", name, ENOSPC);
-    left = ByteView(left.data + count, left.size - static_cast<std::size_t>(count));
-  }
+  write_bytes(data, fd, name, stop);
 }
 
 mode_t executable_bits(const Data& data) {
