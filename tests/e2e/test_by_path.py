@@ -1,5 +1,5 @@
-"""Programs, and executors that know no shared memory, get data as files: further names of a file that
-is there, a copy of what is in memory. What they leave as a file becomes data as it is."""
+"""Programs, and executors that know no shared memory, get data as files: further names of a file
+that is there, a copy of what is in memory. What they leave as a file becomes data as it is."""
 
 from __future__ import annotations
 
