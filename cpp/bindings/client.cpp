@@ -575,6 +575,18 @@ py::dict store_usage(Engine& engine) {
   return dict;
 }
 
+/// (file, line) of the user's program that made the object or its task, or None.
+py::object place_of_creation(Engine& engine, const BlobLine& line) {
+  const auto found = engine.cores().find(line.id.session);
+  if (found == engine.cores().end()) return py::none();
+  const SessionCore& core = *found->second;
+  const auto* creation = core.creation_of(line.producer ? line.producer->id : line.id.id);
+  if (!creation || core.origins().frames(creation->origin).empty()) return py::none();
+  const auto& frame = core.origins().frames(creation->origin).front();
+  return py::make_tuple(py::handle(frame.code->co_filename),
+                        PyCode_Addr2Line(frame.code, frame.position));
+}
+
 py::list store_blobs(Engine& engine) {
   engine.drain();
   const auto governor = engine.governor();
@@ -584,10 +596,16 @@ py::list store_blobs(Engine& engine) {
     lines = governor->blobs();
   }
   py::list list;
-  for (const BlobLine& line : lines)
+  for (const BlobLine& line : lines) {
+    py::list tasks;
+    for (const TaskName& task : line.tasks)
+      tasks.append(py::make_tuple(py::make_tuple(task.id.session, task.id.id), task.task_type));
     list.append(py::make_tuple(py::make_tuple(line.id.session, line.id.id), line.label,
                                line.task_type, line.size_bytes, line.place, line.where, line.kept,
-                               py::cast(line.viewers), line.views, line.shared));
+                               py::cast(line.viewers), line.views, line.shared,
+                               py::cast(line.viewer_types), tasks, line.n_tasks,
+                               id_pairs(line.failed_tasks), place_of_creation(engine, line)));
+  }
   return list;
 }
 

@@ -53,6 +53,9 @@ class Engine {
   /// Cheap when there is nothing. Releases the GIL else.
   void drain();
 
+  /// The living cores of its sessions, by session id.
+  std::unordered_map<std::int32_t, SessionCore*>& cores() { return cores_; }
+
   /// What Client.put() made: one upload, and one record on it in each session that uses it. Keys
   /// are the records of living handles; under the GIL.
   struct Shared {
@@ -71,6 +74,7 @@ class Engine {
   std::vector<TaskReport> last_reports_;  // of the closed governor
   std::vector<std::string> last_warnings_;
   std::unordered_set<SessionCore*> unkeeping_;
+  std::unordered_map<std::int32_t, SessionCore*> cores_;
   std::vector<graph::SessionRef> to_close_;
   std::unordered_map<graph::ObjectRecord*, Shared> shared_;
   PyObject* last_task_type_ = nullptr;  // owned: the same str object means the same method

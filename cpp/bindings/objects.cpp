@@ -344,6 +344,7 @@ PyObject* object_create(PyObject* self, PyObject* const* args, Py_ssize_t count)
     describe(*record, std::move(label), std::move(content_type), data_type);
     record->session = session->record.get();
     record->id = {session->record->id, session->next_id++};
+    session->note_origin(record->id.id, SessionCore::kNoMethod);
     session->draft_objects.push_back(record);
     bind(handle, session, record.get(), nullptr, true);
     Py_RETURN_NONE;
@@ -634,6 +635,7 @@ ObjectRecord* shared_copy(ObjectRecord* record, SessionCore* owner, SessionCore*
     copy->annex = std::make_unique<ObjectAnnex>(*annex);
   copy->session = session->record.get();
   copy->id = {session->record->id, session->next_id++};
+  session->note_origin(copy->id.id, SessionCore::kNoMethod);
   session->draft_objects.push_back(copy);
   copies.emplace_back(session, copy);
   return copy.get();

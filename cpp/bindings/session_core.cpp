@@ -26,9 +26,11 @@ SessionCore::SessionCore(std::shared_ptr<Engine> engine_, graph::SessionRef reco
                          PyObject* client_)
     : engine(std::move(engine_)), record(std::move(record_)), client(client_) {
   Py_XINCREF(client);
+  if (engine) engine->cores().emplace(record->id, this);
 }
 
 SessionCore::~SessionCore() {
+  if (engine) engine->cores().erase(record->id);
   if (engine && !closed) engine->close_later(record);
   mark_closed();
 }
@@ -50,18 +52,18 @@ const std::string& SessionCore::task_type(std::uint32_t method) const {
   return engine ? engine->task_type(method) : offline_methods().names[method];
 }
 
-void SessionCore::note_origin(std::int32_t task_id, std::uint32_t method) {
+void SessionCore::note_origin(std::int32_t id, std::uint32_t method) {
   const std::uint32_t origin = origins_.capture();
   if (!creations_.empty()) {
     const Creation& last = creations_.back();
     if (last.origin == origin && last.method == method) return;
   }
-  creations_.push_back({task_id, origin, method});
+  creations_.push_back({id, origin, method});
 }
 
-const SessionCore::Creation* SessionCore::creation_of(std::int32_t task_id) const {
+const SessionCore::Creation* SessionCore::creation_of(std::int32_t wanted) const {
   auto after = std::upper_bound(
-      creations_.begin(), creations_.end(), task_id,
+      creations_.begin(), creations_.end(), wanted,
       [](std::int32_t id, const Creation& creation) { return id < creation.first_id; });
   return after == creations_.begin() ? nullptr : &*std::prev(after);
 }

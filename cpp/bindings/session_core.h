@@ -58,14 +58,16 @@ class SessionCore {
   Governor::Method intern(PyObject* task_type);
   const std::string& task_type(std::uint32_t method) const;
 
-  /// Notes where the task with this id, the newest, is being created.
-  void note_origin(std::int32_t task_id, std::uint32_t method);
+  /// Notes where the task, or the object that is created on its own, with this id, the newest, is
+  /// being created. `method`: of the task; kNoMethod for an object.
+  void note_origin(std::int32_t id, std::uint32_t method);
+  static constexpr std::uint32_t kNoMethod = 0xffffffff;
   struct Creation {
-    std::int32_t first_id;  // of a run of tasks created at the same place
+    std::int32_t first_id;  // of a run of tasks, or objects, created at the same place
     std::uint32_t origin, method;
   };
-  /// Null when there is no such task.
-  const Creation* creation_of(std::int32_t task_id) const;
+  /// Of a task or an object; an output is created with its task. Null when there is no such thing.
+  const Creation* creation_of(std::int32_t id) const;
   const Origins& origins() const { return origins_; }
 
   /// Nothing is unsubmitted any more, and the client is let go.

@@ -455,7 +455,7 @@ std::vector<BlobLine> Governor::blobs() {
   std::vector<BlobLine> lines;
   impl_->run([&] {
     impl_->runtime.pump();
-    lines = impl_->runtime.blobs();
+    lines = impl_->runtime.blobs_with_holders();
   });
   return lines;
 }

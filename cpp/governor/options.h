@@ -39,6 +39,12 @@ struct GovernorOptions {
   std::string events_file;           // the event log goes there; empty: none
 };
 
+/// A task as a holder of data.
+struct TaskName {
+  tasklib::base::TaskId id;
+  std::string task_type;
+};
+
 /// One blob, file or directory that is data: a line of Client.store().
 struct BlobLine {
   tasklib::base::DataObjectId id;
@@ -47,9 +53,15 @@ struct BlobLine {
   std::string place;  // "inline", "region", "spilled", "file", "directory"
   std::string where;  // a path; "region 3 +4096"
   bool kept = false;
-  std::vector<std::int32_t> viewers;  // pids
-  std::uint32_t views = 0;            // of executors, with multiplicity
-  bool shared = false;                // the same bytes as a line before: another object's
+  std::vector<std::int32_t> viewers;      // pids
+  std::vector<std::string> viewer_types;  // parallel: executor types
+  std::uint32_t views = 0;                // of executors, with multiplicity
+  bool shared = false;                    // the same bytes as a line before: another object's
+  std::optional<tasklib::base::TaskId> producer;  // if it is known still
+  static constexpr std::size_t kNamedTasks = 3;
+  std::vector<TaskName> tasks;                      // that need it and have not ended; some
+  std::uint64_t n_tasks = 0;                        // how many there are, with multiplicity
+  std::vector<tasklib::base::TaskId> failed_tasks;  // kept for their reproduce()
 };
 
 /// What memory there is and what became of it: part of Client.info().

@@ -119,6 +119,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// While somebody waits for room, waiters look at their condition more often.
   void add_room_waiter(int by) { room_waiters_ += by; }
   std::vector<BlobLine> blobs() const;
+  /// The same with the tasks that hold them, and what only failed tasks hold.
+  std::vector<BlobLine> blobs_with_holders() const;
   MemoryState memory_state() const;
   /// Data came into use.
   void touch(Data& data);
@@ -221,6 +223,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void flush_freed();
   void give_up_idle_leases();
   std::string describe(const graph::ObjectRecord& object) const;
+  BlobLine line_of_kept(const graph::ObjectRecord& object, const Data& data) const;
   /// If it is fresh and a cpu is idle: another thread takes the page faults of `size_bytes`.
   void populate(const std::shared_ptr<tasklib::blob::Region>& region, std::uint64_t size_bytes);
   void grant_lease(Session& session, const tasklib::wire::LeaseRequest& request);

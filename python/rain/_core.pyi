@@ -29,8 +29,25 @@ ReportTuple: TypeAlias = tuple[
     _IdPair, str, str, str, int, int, int, float, float, int, int, int, int, str
 ]
 # name, amount in 1/10,000, ids if it is indexed
-# object id, label, task type, size, place, where, kept, pids of viewers, views, shared
-BlobTuple: TypeAlias = tuple[_IdPair, str, str, int, str, str, bool, list[int], int, bool]
+# object id, label, task type, size, place, where, kept, pids of viewers, views, shared, types of
+# viewers, tasks that need it, how many, failed tasks, file and line of its creation
+BlobTuple: TypeAlias = tuple[
+    _IdPair,
+    str,
+    str,
+    int,
+    str,
+    str,
+    bool,
+    list[int],
+    int,
+    bool,
+    list[str],
+    list[tuple[_IdPair, str]],
+    int,
+    list[_IdPair],
+    tuple[str, int] | None,
+]
 
 ResourceTuple: TypeAlias = tuple[str, int, list[str]]
 # name, argv, environment, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
