@@ -5,14 +5,15 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "object_data.h"
 
 namespace rain::bindings {
 
-/// A new _core.Blob: a read-only PEP 3118 exporter of bytes that somebody else keeps. The bytes
-/// stay as long as the Blob or any buffer taken from it. Throws error_already_set.
-pybind11::object make_blob(std::shared_ptr<const void> keep_alive, tasklib::base::ByteView bytes);
+/// A new _core.Blob: a read-only PEP 3118 exporter of the bytes of `data`. They stay until the Blob
+/// is released or gone, and as long as any buffer taken from it. Throws error_already_set.
+pybind11::object make_blob(std::shared_ptr<const Data> data, tasklib::base::ByteView bytes);
 /// The same of a directory: no buffer, but `_path` (in the file system's bytes) and a length.
-pybind11::object make_directory(std::shared_ptr<const void> keep_alive, const std::string& path,
+pybind11::object make_directory(std::shared_ptr<const Data> data, const std::string& path,
                                 std::uint64_t size_bytes);
 
 void bind_blob(pybind11::module_& module);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -122,9 +123,24 @@ void take_error(tasklib::Context& context) {
   }
 }
 
+bool is_array(PyObject* value) {
+  return std::strcmp(Py_TYPE(value)->tp_name, "numpy.ndarray") == 0;
+}
+
+/// A numpy array goes with shape and dtype, where the client didn't declare what it is.
+tasklib::DataInstancePtr output_of(TaskContext& context, PyObject* value, bool may_shrink,
+                                   std::size_t index) {
+  if (!is_array(value) ||
+      !tasklib::executor::Access::output_spec(*context.context, index).content_type.empty())
+    return to_instance(context, value, may_shrink);
+  const py::handle self(reinterpret_cast<PyObject*>(&context));
+  const py::object made = self.attr("_array")(py::handle(value), may_shrink);
+  return to_instance(context, made.ptr(), may_shrink);
+}
+
 void add_output(TaskContext& context, PyObject* value, bool may_shrink,
                 tasklib::DataInstanceVec& outputs) {
-  tasklib::DataInstancePtr instance = to_instance(context, value, may_shrink);
+  tasklib::DataInstancePtr instance = output_of(context, value, may_shrink, outputs.size());
   if (!instance)
     throw py::type_error("Invalid result object: " + shortened_repr(value) +
                          "\nA task returns bytes, str, anything with the buffer protocol (such as "

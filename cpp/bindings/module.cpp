@@ -9,6 +9,7 @@
 #include "executor.h"
 #include "objects.h"
 #include "session_views.h"
+#include "upload.h"
 #include "values.h"
 
 namespace py = pybind11;
@@ -19,6 +20,7 @@ PYBIND11_MODULE(_core, module) {
   register_errors();
   bind_blob(module);
   bind_objects(module);
+  bind_upload(module);
   bind_client(module);
   bind_session_views(module);
   bind_completions(module);

@@ -11,6 +11,7 @@
 
 #include "blob.h"
 #include "errors.h"
+#include "upload.h"
 #include "values.h"
 
 namespace py = pybind11;
@@ -271,49 +272,6 @@ void describe(ObjectRecord& record, std::string label, std::string content_type,
 PyObject* text_or_none(const std::string& text) {
   if (text.empty()) Py_RETURN_NONE;
   return PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
-}
-
-/// The bytes of a session without client.
-struct OfflineData final : graph::ObjectData {};
-
-/// What a signal handler throws (KeyboardInterrupt) ends the wait for room.
-void check_signals() {
-  const py::gil_scoped_acquire locked;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-}
-
-/// Writes a buffer once, straight to where it stays.
-std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source) {
-  Py_buffer view;
-  if (PyObject_GetBuffer(source, &view, PyBUF_FULL_RO) != 0) throw py::error_already_set();
-  const std::unique_ptr<Py_buffer, void (*)(Py_buffer*)> guard(&view, PyBuffer_Release);
-  if (!session->engine) {
-    auto data = std::make_shared<OfflineData>();
-    data->size_bytes = static_cast<std::uint64_t>(view.len);
-    return data;
-  }
-  session->engine->drain();
-  const std::shared_ptr<Governor> governor = session->engine->governor();
-  if (PyBuffer_IsContiguous(&view, 'C')) {
-    const py::gil_scoped_release unlocked;
-    return governor->put({view.buf, static_cast<std::size_t>(view.len)}, check_signals);
-  }
-  Governor::Upload room;
-  {
-    const py::gil_scoped_release unlocked;
-    room = governor->allocate(static_cast<std::uint64_t>(view.len), check_signals);
-  }
-  if (PyBuffer_ToContiguous(room.bytes, &view, view.len, 'C') != 0) throw py::error_already_set();
-  return room.data;
-}
-
-/// A directory of the user, as a read-only copy.
-std::shared_ptr<graph::ObjectData> upload_directory(SessionCore* session, const std::string& path) {
-  if (!session->engine) return std::make_shared<OfflineData>();
-  session->engine->drain();
-  const std::shared_ptr<Governor> governor = session->engine->governor();
-  const py::gil_scoped_release unlocked;
-  return governor->put_directory(path);
 }
 
 /// "blob" or "dir", as Rain writes them.
@@ -1291,6 +1249,9 @@ void bind_objects(py::module_& module) {
   module.def("pop_session", &pop_session);
   module.def("active_session",
              [] { return py::reinterpret_steal<py::object>(session_facade(active_core())); });
+  module.def("make_room", [](const py::object& session, std::uint64_t size_bytes) {
+    return make_room(usable_core(session.ptr()), size_bytes);
+  });
   module.def("set_default_session", [](const py::object& session) {
     PyObject* next = session.is_none() ? nullptr : incref(session.ptr());
     Py_XSETREF(default_session, next);

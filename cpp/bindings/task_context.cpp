@@ -191,11 +191,13 @@ PyObject* context_alloc(PyObject* self, PyObject* size) {
   });
 }
 
-// A DataInstance of a value, or None when the value is nothing that can be sent as it is.
-PyObject* context_make_blob(PyObject* self, PyObject* value) {
+// _make_blob(value, may_shrink=True): a DataInstance, or None when the value is nothing that can be
+// sent as it is.
+PyObject* context_make_blob(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   return guarded([&]() -> PyObject* {
     context_of(self);
-    auto instance = to_instance(self_of(self), value, true);
+    if (count != 1 && count != 2) throw py::type_error("_make_blob(value, may_shrink=True)");
+    auto instance = to_instance(self_of(self), args[0], count == 1 || args[1] == Py_True);
     if (!instance) Py_RETURN_NONE;
     return make_task_data(self_of(self).data_type, std::move(instance));
   });
@@ -224,7 +226,8 @@ PyMethodDef task_context_methods[] = {
      reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(context_set_attribute)), METH_FASTCALL,
      nullptr},
     {"_debug", context_debug, METH_O, nullptr},
-    {"_make_blob", context_make_blob, METH_O, nullptr},
+    {"_make_blob", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(context_make_blob)),
+     METH_FASTCALL, nullptr},
     {"_make_file", context_make_file, METH_O, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 
@@ -285,7 +288,7 @@ void forget_buffer(TaskContext& self, TaskBuffer* buffer) noexcept {
 }
 
 tasklib::DataInstancePtr to_instance(TaskContext& self, PyObject* value, bool may_shrink) {
-  if (is_task_data(value)) return reinterpret_cast<TaskData*>(value)->instance->share();
+  if (is_task_data(value)) return live_instance(value).share();
   if (is_task_buffer(value)) {
     auto& buffer = *reinterpret_cast<TaskBuffer*>(value);
     return seal(buffer, buffer.size_bytes);

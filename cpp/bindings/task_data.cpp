@@ -10,6 +10,7 @@
 
 #include "errors.h"
 #include "executor/access.h"
+#include "pages.h"
 #include "task_context.h"
 #include "values.h"
 
@@ -51,23 +52,42 @@ void task_data_dealloc(PyObject* self) {
 }
 
 int task_data_getbuffer(PyObject* self, Py_buffer* view, int flags) {
+  view->obj = nullptr;
   return guarded(-1, [&] {
-    const DataInstance& data = instance_of(self);
-    return PyBuffer_FillInfo(view, self, const_cast<unsigned char*>(data.get_ptr()),
-                             static_cast<Py_ssize_t>(data.get_size()), 1, flags);
+    const DataInstance& data = live_instance(self);
+    const tasklib::base::ByteView bytes(data.get_ptr(), data.get_size());
+    if (keeps_lender(flags)) reinterpret_cast<TaskData*>(self)->lent_itself = true;
+    return lend(data.keep_alive(), bytes, view, flags);
   });
 }
 
 Py_ssize_t task_data_length(PyObject* self) {
   return guarded(Py_ssize_t{-1},
-                 [&] { return static_cast<Py_ssize_t>(instance_of(self).get_size()); });
+                 [&] { return static_cast<Py_ssize_t>(live_instance(self).get_size()); });
 }
 
 PyObject* task_data_get_bytes(PyObject* self, PyObject*) {
   return guarded(static_cast<PyObject*>(nullptr), [&] {
-    const DataInstance& data = instance_of(self);
+    const DataInstance& data = live_instance(self);
     return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.get_ptr()),
                                      static_cast<Py_ssize_t>(data.get_size()));
+  });
+}
+
+PyObject* task_data_release(PyObject* self, PyObject*) {
+  return guarded(static_cast<PyObject*>(nullptr), [&] {
+    auto& data = *reinterpret_cast<TaskData*>(self);
+    data.released = true;
+    if (!data.lent_itself) Access::drop_content(*data.instance);
+    Py_RETURN_NONE;
+  });
+}
+
+// Pages with the same bytes that may be written, and that nobody else sees.
+PyObject* task_data_writable_copy(PyObject* self, PyObject*) {
+  return guarded(static_cast<PyObject*>(nullptr), [&] {
+    const DataInstance& data = live_instance(self);
+    return make_writable_pages(data.writable_copy(), data.get_size());
   });
 }
 
@@ -107,7 +127,7 @@ PyObject* task_data_set_attribute(PyObject* self, PyObject* const* args, Py_ssiz
 
 PyObject* get_size(PyObject* self, void*) {
   return guarded(static_cast<PyObject*>(nullptr),
-                 [&] { return PyLong_FromSize_t(instance_of(self).get_size()); });
+                 [&] { return PyLong_FromSize_t(live_instance(self).get_size()); });
 }
 PyObject* get_label(PyObject* self, void*) { return to_text(instance_of(self).get_label()); }
 PyObject* get_content_type(PyObject* self, void*) {
@@ -117,6 +137,9 @@ PyObject* get_path(PyObject* self, void*) {
   const std::string& path = instance_of(self).get_path();
   if (path.empty()) Py_RETURN_NONE;
   return PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size()));
+}
+PyObject* get_released(PyObject* self, void*) {
+  return PyBool_FromLong(reinterpret_cast<TaskData*>(self)->released);
 }
 PyObject* get_is_directory(PyObject* self, void*) {
   return PyBool_FromLong(instance_of(self).is_directory());
@@ -129,6 +152,8 @@ PyObject* get_object_id(PyObject* self, void*) {
 
 PyMethodDef task_data_methods[] = {
     {"get_bytes", task_data_get_bytes, METH_NOARGS, nullptr},
+    {"_release", task_data_release, METH_NOARGS, nullptr},
+    {"_writable_copy", task_data_writable_copy, METH_NOARGS, nullptr},
     {"_set_content_type", task_data_set_content_type, METH_O, nullptr},
     {"_spec_attributes", task_data_spec_attributes, METH_NOARGS, nullptr},
     {"_get_attributes", task_data_get_attributes, METH_NOARGS, nullptr},
@@ -143,10 +168,12 @@ PyGetSetDef task_data_getset[] = {{"size", get_size, nullptr, nullptr, nullptr},
                                   {"path", get_path, nullptr, nullptr, nullptr},
                                   {"is_directory", get_is_directory, nullptr, nullptr, nullptr},
                                   {"object_id", get_object_id, nullptr, nullptr, nullptr},
+                                  {"_released", get_released, nullptr, nullptr, nullptr},
                                   {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyType_Slot task_data_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(task_data_dealloc)},
                                  {Py_bf_getbuffer, reinterpret_cast<void*>(task_data_getbuffer)},
+                                 {Py_bf_releasebuffer, reinterpret_cast<void*>(nothing_to_release)},
                                  {Py_sq_length, reinterpret_cast<void*>(task_data_length)},
                                  {Py_tp_methods, task_data_methods},
                                  {Py_tp_getset, task_data_getset},
@@ -180,10 +207,22 @@ Py_ssize_t task_buffer_length(PyObject* self) {
   return static_cast<Py_ssize_t>(reinterpret_cast<TaskBuffer*>(self)->size_bytes);
 }
 
+// So many of its bytes are a copy of other memory: counted when it is sent.
+PyObject* task_buffer_note_copied(PyObject* self, PyObject* count) {
+  const std::size_t bytes = PyLong_AsSize_t(count);
+  if (bytes == static_cast<std::size_t>(-1) && PyErr_Occurred()) return nullptr;
+  Access::note_copied(reinterpret_cast<TaskBuffer*>(self)->blob, bytes);
+  Py_RETURN_NONE;
+}
+
+PyMethodDef task_buffer_methods[] = {{"_note_copied", task_buffer_note_copied, METH_O, nullptr},
+                                     {nullptr, nullptr, 0, nullptr}};
+
 PyType_Slot task_buffer_slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(task_buffer_dealloc)},
     {Py_bf_getbuffer, reinterpret_cast<void*>(task_buffer_getbuffer)},
     {Py_sq_length, reinterpret_cast<void*>(task_buffer_length)},
+    {Py_tp_methods, task_buffer_methods},
     {Py_tp_doc,
      const_cast<char*>("Shared memory for an output: supports the buffer protocol, writable until\n"
                        "the task returned it, read-only after. Context.alloc() makes it.")},
@@ -231,6 +270,14 @@ PyTypeObject* task_data_type() {
 PyTypeObject* task_buffer_type() {
   static PyTypeObject* const type = make_type(task_buffer_spec);
   return type;
+}
+
+const tasklib::DataInstance& live_instance(PyObject* task_data) {
+  const auto& data = *reinterpret_cast<TaskData*>(task_data);
+  if (data.released)
+    throw py::value_error(
+        "these data were released, by release() or the end of a `with` block: use them before");
+  return *data.instance;
 }
 
 PyObject* make_task_data(PyTypeObject* type, tasklib::DataInstancePtr instance) noexcept {

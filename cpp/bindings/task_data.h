@@ -15,11 +15,13 @@ namespace rain::bindings {
 
 struct TaskContext;
 
-/// A DataInstance: an input, or an output on its way out. Views that Python takes of it keep it,
-/// and so the pages, for as long as they like.
+/// A DataInstance: an input, or an output on its way out. Views that Python takes of it keep the
+/// pages, for as long as they like.
 struct TaskData {
   PyObject ob_base;
   tasklib::DataInstancePtr instance;
+  bool released;     // without bytes from now on
+  bool lent_itself;  // somebody may look at the bytes who keeps this object alone
 };
 
 /// Shared memory that the task fills in place. Writable until sealed; stays mapped as long as
@@ -36,6 +38,9 @@ struct TaskBuffer {
 /// Both types, made once. Throws error_already_set.
 PyTypeObject* task_data_type();
 PyTypeObject* task_buffer_type();
+
+/// Throws ValueError when it was released.
+const tasklib::DataInstance& live_instance(PyObject* task_data);
 
 /// `type` is TaskData or a subclass of it. Null with a Python error when there is no memory.
 PyObject* make_task_data(PyTypeObject* type, tasklib::DataInstancePtr instance) noexcept;

@@ -25,10 +25,12 @@
 
 namespace rain {
 
+struct Data;
+
 /// Bytes of a finished object or an upload, for the client. Keeps them alive; any thread may drop
 /// the last copy.
 struct DataView {
-  std::shared_ptr<const void> keep_alive;
+  std::shared_ptr<const Data> keep_alive;
   tasklib::base::ByteView bytes;
   /// Of a directory, and of bytes that lie in a file: where. Read-only. Valid as long as
   /// keep_alive, but close() removes it with the whole run directory: what is needed longer has to

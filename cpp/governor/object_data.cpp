@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "base/private_mapping.h"
 #include "base/syscall.h"
 #include "base/unique_fd.h"
 #include "builtin/tree.h"
@@ -129,6 +130,12 @@ FileData::FileData(std::string path) {
 
 FileData::~FileData() {
   if (mapping_ != nullptr) ::munmap(mapping_, size_bytes);
+}
+
+std::shared_ptr<unsigned char> FileData::map_private() const {
+  const UniqueFd fd(
+      checked("open", path(), [&] { return ::open(path().c_str(), O_RDONLY | O_CLOEXEC); }));
+  return tasklib::base::map_private(fd, 0, size_bytes, path());
 }
 
 std::shared_ptr<FileData> write_spilled(ByteView bytes, std::string path) {

@@ -78,6 +78,9 @@ struct Data : graph::ObjectData {
   ~Data() override;
   /// Empty for a directory.
   virtual tasklib::base::ByteView bytes() const = 0;
+  /// The same as memory of one's own, where that takes no copy (base::map_private): as long as this
+  /// lives. Else null. Any thread. Throws SystemError.
+  virtual std::shared_ptr<unsigned char> map_private() const { return nullptr; }
   virtual bool is_directory() const { return false; }
   /// A nameless file in which the bytes lie, from `offset_bytes` on: the kernel copies from there
   /// without our mapping. No descriptor: there is none.
@@ -126,6 +129,7 @@ struct BlobData final : Data {
   }
   ~BlobData() override { releases_->push(ref); }
   tasklib::base::ByteView bytes() const override { return {region->at(ref), ref.size_bytes}; }
+  std::shared_ptr<unsigned char> map_private() const override { return region->map_private(ref); }
   Source source() const override { return {region->open_read_only(), ref.offset_bytes}; }
 
   const tasklib::wire::BlobRef ref;
@@ -143,6 +147,7 @@ struct FileData final : Data {
   explicit FileData(std::string path);
   ~FileData() override;
   tasklib::base::ByteView bytes() const override { return {mapping_, size_bytes}; }
+  std::shared_ptr<unsigned char> map_private() const override;
   bool is_on_disk() const override { return true; }
   bool is_spilled = false;
 

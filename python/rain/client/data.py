@@ -230,7 +230,8 @@ def blob(
     content_type : str, optional
         What the bytes are; only with bytes-like values.
     encode : str, optional
-        Content type to encode `value` into.
+        Content type to encode `value` into: "pickle", "json", "arrow", "user/npy", … Large arrays
+        and tables in it are written once, and ``load()`` gives views of them.
     session : Session, optional
         Default: the active one.
 
@@ -249,13 +250,17 @@ def blob(
 
         content_type = encode if encode is not None else "text"
         check_content_type(content_type)
-        value = encode_value(value, content_type)
+        value = encode_value(value, content_type, lambda size: _core.make_room(session, size))
     attributes = None
     if content_type is None and ndarray.is_array(value):
         attributes = {ndarray.ATTRIBUTE: ndarray.describe(value)}
         content_type = ndarray.CONTENT_TYPE
-        if value.flags.c_contiguous or value.dtype.kind in "mMO":
-            value = ndarray.as_bytes(value)  # else it is put into C order while it is written
+        if value.flags.c_contiguous or value.dtype.hasobject:
+            value = ndarray.as_bytes(value)
+        else:  # put into C order while it is written
+            room = _core.make_room(session, value.nbytes)
+            ndarray.in_buffer(room, value.dtype, value.shape)[...] = value
+            value = room
     obj = DataObject.__new__(DataObject)
     try:
         obj._create(session, label, content_type, value, "blob")

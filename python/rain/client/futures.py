@@ -99,9 +99,9 @@ def value_of(output: DataObject, data: _core.Blob | None) -> Any:
     if data is not None and data._path is None:
         info = output._result()
         if info is not None and info[1] == "pickle":
-            import pickle
+            from rain.common import pickles
 
-            return pickle.loads(data)
+            return pickles.loads(data)
     return loaded(output.session._instance(output, data))
 
 

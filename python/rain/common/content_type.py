@@ -11,6 +11,7 @@ from rain.common.errors import RainException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _NAMES = frozenset(
@@ -63,13 +64,26 @@ def _codec(content_type: str) -> str | None:
 def has_decoder(content_type: str | None) -> bool:
     """True if decode_value() knows the type."""
     return content_type is not None and (
-        content_type in ("pickle", "cloudpickle", "json", "cbor", "arrow", "user/ndarray")
+        content_type
+        in ("pickle", "cloudpickle", "json", "cbor", "arrow", "user/ndarray", "user/npy")
         or _codec(content_type) is not None
     )
 
 
-def encode_value(value: Any, content_type: str | None) -> bytes:
+def encode_value(
+    value: Any, content_type: str | None, alloc: Callable[[int], Any] = bytearray
+) -> Any:
     """Return `value` as bytes of this type.
+
+    Parameters
+    ----------
+    value, content_type
+    alloc : callable
+        Gives a writable buffer of so many bytes: large arrays and tables are written there, once.
+
+    Returns
+    -------
+    bytes, or what `alloc` gave
 
     Raises
     ------
@@ -83,12 +97,10 @@ def encode_value(value: Any, content_type: str | None) -> bytes:
         if not isinstance(value, str):
             raise RainException(f"Encoding {content_type!r} can only encode `str` objects.")
         return value.encode(codec)
-    if content_type == "pickle":
-        return _pickle(value)
-    if content_type == "cloudpickle":
-        import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    if content_type == "pickle" or content_type == "cloudpickle":
+        from rain.common import pickles
 
-        return bytes(cloudpickle.dumps(value))
+        return pickles.dumps(value, content_type == "cloudpickle", alloc)
     if content_type == "json":
         import json
 
@@ -98,26 +110,21 @@ def encode_value(value: Any, content_type: str | None) -> bytes:
 
         return _core.cbor_dumps(value)
     if content_type == "arrow":
-        return _encode_arrow(value)
+        from rain.common import arrow
+
+        return arrow.dumps(value, alloc)
+    if content_type == "user/npy":
+        from rain.common import npy
+
+        return npy.dumps(value, alloc)
     raise RainException(f"Encoding into {content_type!r} unsupported")
 
 
-def _pickle(value: Any) -> bytes:
-    """Pickle by reference to modules; what the other side can't import goes by value.
-
-    That is what the program itself (``__main__``) defines, and what is local to a function.
-    """
-    import pickle
-
-    try:
-        data = pickle.dumps(value)
-    except Exception:
-        return encode_value(value, "cloudpickle")
-    return encode_value(value, "cloudpickle") if b"__main__" in data else data
-
-
 def decode_value(data: Any, content_type: str | None) -> Any:
-    """Return what `data`, a bytes-like object, holds. Raises as encode_value."""
+    """Return what `data`, a bytes-like object, holds; arrays and tables are views of it.
+
+    Raises as encode_value.
+    """
     if content_type is None:
         raise RainException("can't decode None content_type")
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -126,9 +133,9 @@ def decode_value(data: Any, content_type: str | None) -> Any:
     if codec is not None:
         return str(data, codec)
     if content_type == "pickle" or content_type == "cloudpickle":
-        import pickle
+        from rain.common import pickles
 
-        return pickle.loads(data)
+        return pickles.loads(data)
     if content_type == "json":
         import json
 
@@ -138,33 +145,11 @@ def decode_value(data: Any, content_type: str | None) -> Any:
 
         return _core.cbor_loads(bytes(data))
     if content_type == "arrow":
-        return _decode_arrow(data)
+        from rain.common import arrow
+
+        return arrow.loads(memoryview(data))
+    if content_type == "user/npy":
+        from rain.common import npy
+
+        return npy.load(memoryview(data))
     raise RainException(f"Decoding from {content_type!r} unsupported")
-
-
-def _pyarrow() -> Any:
-    try:
-        from importlib import import_module
-
-        return import_module("pyarrow")
-    except ImportError as error:
-        raise RainException("content type 'arrow' needs pyarrow: pip install pyarrow") from error
-
-
-def _encode_arrow(value: Any) -> bytes:
-    """Tables and record batches in Arrow's IPC stream format."""
-    pyarrow = _pyarrow()
-    if isinstance(value, pyarrow.RecordBatch):
-        value = pyarrow.Table.from_batches([value])
-    if not isinstance(value, pyarrow.Table):
-        raise RainException("Encoding 'arrow' can only encode pyarrow Tables and RecordBatches")
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, value.schema) as writer:
-        writer.write_table(value)
-    return bytes(sink.getvalue())
-
-
-def _decode_arrow(data: Any) -> Any:
-    pyarrow = _pyarrow()
-    with pyarrow.ipc.open_stream(pyarrow.py_buffer(data)) as reader:
-        return reader.read_all()

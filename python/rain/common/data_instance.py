@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from rain import _core
+from rain.common.data_view import DataView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
-
-    import numpy as np
 
     from rain.common.attributes import ObjectInfo, ObjectSpec
     from rain.common.data_type import DataType
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
     RawInfo = tuple[int | None, str, str, str, dict[str, Any]]
 
 
-class DataInstance(_core.Blob):
+class DataInstance(_core.Blob, DataView):
     """Read-only bytes, with what is known of them. Returned by ``fetch()``.
 
     Supports the buffer protocol: ``bytes(x)``, ``memoryview(x)`` and ``np.frombuffer(x)`` look at
     the shared memory itself. The bytes stay valid as long as the instance or any view of it, also
-    after ``Client.close()``.
+    after ``Client.close()``. As a context manager, or with ``release()``, it gives them back early.
     """
 
     __slots__ = ("_loaded", "_raw_info", "_raw_spec")
@@ -71,12 +70,13 @@ class DataInstance(_core.Blob):
         """What the data are: what the task said, else what the client said, None if nobody did."""
         return self._raw_info[1] or self._raw_spec[2] or None
 
-    def get_str(self) -> str:
-        """Return the data as UTF-8 text."""
-        return str(memoryview(self), "utf-8")
+    def _attribute(self, key: str) -> Any:
+        return self._raw_info[4].get(key, self._raw_spec[3].get(key))
 
     def load(self, cache: bool = False) -> Any:
         """Return the data decoded by their content type.
+
+        Large arrays and tables in it are read-only views of the data.
 
         Parameters
         ----------
@@ -90,42 +90,10 @@ class DataInstance(_core.Blob):
         """
         if cache and hasattr(self, "_loaded"):
             return self._loaded
-        if self.content_type == "user/ndarray":
-            from rain.common import ndarray
-
-            attributes = {**self._raw_spec[3], **self._raw_info[4]}
-            value = ndarray.load(self, attributes.get(ndarray.ATTRIBUTE))
-        else:
-            from rain.common.content_type import decode_value
-
-            value = decode_value(memoryview(self), self.content_type)
+        value = self._load()
         if cache:
             self._loaded = value
         return value
-
-    def as_array(self, copy: bool = False) -> np.ndarray[Any, Any]:
-        """Return the data as a numpy array: with shape and dtype where they are known, else bytes.
-
-        Parameters
-        ----------
-        copy : bool
-            Return an array of its own that can be written to. Without, the array is a read-only
-            view of the data, which lives as long as anybody has it.
-
-        Raises
-        ------
-        RainException
-            The content type is "user/ndarray", and shape or dtype are missing or do not fit.
-        """
-        from rain.common import ndarray
-
-        if self.content_type == ndarray.CONTENT_TYPE:
-            array = self.load()
-        else:
-            import numpy as np
-
-            array = np.frombuffer(memoryview(self), np.uint8)
-        return array.copy() if copy else array  # type: ignore[no-any-return]
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the data to a file, which is replaced if it exists."""
@@ -139,6 +107,8 @@ class DataInstance(_core.Blob):
     def _repr_html_(self) -> str:
         from rain.common.text import html_card, size_text
 
+        if self._released:
+            return html_card("DataInstance", [("state", "released")])
         rows = [("size", size_text(len(self)))]
         if self._path is None:
             rows.append(("content type", self.content_type or "none"))
@@ -147,4 +117,5 @@ class DataInstance(_core.Blob):
         return html_card("DataInstance", rows)
 
     def __repr__(self) -> str:
-        return f"<DataInstance size={len(self)}>"
+        what = "released" if self._released else f"size={len(self)}"
+        return f"<DataInstance {what}>"

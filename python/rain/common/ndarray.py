@@ -8,7 +8,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
+
+    import numpy as np
 
 CONTENT_TYPE = "user/ndarray"
 ATTRIBUTE = "ndarray"
@@ -49,6 +51,21 @@ def describe(array: Any) -> dict[str, Any]:
     from numpy.lib import format as npy
 
     return {"dtype": npy.dtype_to_descr(array.dtype), "shape": list(array.shape)}
+
+
+def in_buffer(
+    buffer: Any,
+    dtype: Any,
+    shape: tuple[int, ...],
+    offset: int = 0,
+    order: Literal["C", "F"] = "C",
+) -> np.ndarray[Any, Any]:
+    """Return the array whose items lie in a buffer."""
+    import numpy as np
+
+    array: np.ndarray[Any, Any]
+    array = np.ndarray(shape, dtype, buffer=memoryview(buffer), offset=offset, order=order)
+    return array
 
 
 def load(data: Any, attribute: Any) -> Any:

@@ -26,7 +26,11 @@ def run_plain(
     result = function(*args, **kwargs)
     if is_array(result) and not result.dtype.hasobject:
         return result
-    data = pickle.dumps(result) if type(result) in _ATOMS else encode_value(result, "pickle")
+    data = (
+        pickle.dumps(result)
+        if type(result) in _ATOMS
+        else encode_value(result, "pickle", ctx._room)
+    )
     instance: DataInstance = ctx._make_blob(data)  # type: ignore[assignment]
     instance._set_content_type("pickle")
     return instance

@@ -6,7 +6,6 @@ import os
 
 from rain.common.content_type import check_content_type
 from rain.common.errors import RainException
-from rain.common.ndarray import ATTRIBUTE, CONTENT_TYPE, as_bytes, describe, is_array
 from rain.executor.datainstance import DataInstance
 from rain.tasklib import context
 
@@ -81,8 +80,6 @@ class Context(context.Context):
         """
         check_content_type(content_type)
         check_content_type(encode)
-        if content_type is None and encode is None and is_array(value):
-            return self.array(value)
         return super().blob(value, content_type, encode)  # type: ignore[return-value]
 
     def pickled(self, obj: Any, content_type: str = "pickle") -> DataInstance:
@@ -91,9 +88,7 @@ class Context(context.Context):
 
     def array(self, value: Any) -> DataInstance:
         """Return an output that holds a numpy array, of which ``load()`` gives a view."""
-        instance: DataInstance = super().blob(as_bytes(value), CONTENT_TYPE)  # type: ignore[assignment]
-        instance._set_attribute(ATTRIBUTE, describe(value))
-        return instance
+        return self._array(value)  # type: ignore[return-value]
 
     def stage_file(
         self, path: str | os.PathLike[str], content_type: str | None = None

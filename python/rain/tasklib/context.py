@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from rain._core import TaskContext
+from rain.common import ndarray
 from rain.tasklib.attributes import Attributes
 from rain.tasklib.datainstance import DataInstance
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import DTypeLike
+
+    from rain._core import TaskBuffer
 
 
 class OutputSpec:
@@ -101,9 +104,7 @@ class Context(TaskContext):
         count = 1
         for dimension in dimensions:
             count *= int(dimension)
-        array: np.ndarray[Any, Any]
-        array = np.ndarray(dimensions, item, buffer=memoryview(self.alloc(count * item.itemsize)))
-        return array
+        return ndarray.in_buffer(self.alloc(count * item.itemsize), item, dimensions)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: DTypeLike = float) -> np.ndarray[Any, Any]:
         """Return an array of zeros in shared memory. See empty()."""
@@ -120,18 +121,22 @@ class Context(TaskContext):
         ----------
         value
             bytes, str, or anything with the buffer protocol; what ``ctx.alloc`` and ``ctx.empty``
-            gave is sealed without a copy. With `encode`: any value that it can encode.
+            gave is sealed without a copy. A numpy array keeps shape and dtype, unless there is
+            a `content_type`. With `encode`: any value that it can encode.
         content_type
             What the data are.
         encode
-            Encode `value` and use this as the content type, for instance "pickle" or "json".
+            Encode `value` and use this as the content type: "pickle", "json", "arrow",
+            "user/npy", … Large arrays and tables are written once, in shared memory.
         """
         if encode is not None:
             if content_type is not None:
                 raise ValueError("Specify only one of content_type and encode")
             from rain.common.content_type import encode_value
 
-            value, content_type = encode_value(value, encode), encode
+            value, content_type = encode_value(value, encode, self._room), encode
+        elif content_type is None and ndarray.is_array(value):
+            return self._array(value)
         instance: DataInstance | None = self._make_blob(value)
         if instance is None:
             raise TypeError(
@@ -141,6 +146,23 @@ class Context(TaskContext):
         if content_type is not None:
             instance._set_content_type(content_type)
         return instance
+
+    def _array(self, value: Any, may_shrink: bool = True) -> DataInstance:
+        """Return an output that holds a numpy array, of which ``load()`` gives a view."""
+        if not value.flags.c_contiguous and not value.dtype.hasobject:
+            target = ndarray.in_buffer(self._room(value.nbytes), value.dtype, value.shape)
+            target[...] = value
+            value = target
+        instance: DataInstance = self._make_blob(ndarray.as_bytes(value), may_shrink)  # type: ignore[assignment]
+        instance._set_content_type(ndarray.CONTENT_TYPE)
+        instance._set_attribute(ndarray.ATTRIBUTE, ndarray.describe(value))
+        return instance
+
+    def _room(self, size: int) -> TaskBuffer:
+        """Return room for what is copied there from other memory, which the report counts."""
+        room = self.alloc(size)
+        room._note_copied(size)
+        return room
 
     def pickled(self, value: Any) -> DataInstance:
         """Return an output that holds `value`, pickled."""

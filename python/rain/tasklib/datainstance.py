@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 
 from rain import _core
+from rain.common.data_view import DataView
 from rain.tasklib.attributes import Attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    import numpy as np
 
-
-class DataInstance(_core.TaskData):
+class DataInstance(_core.TaskData, DataView):
     """The data of one input, or of an output on its way out.
 
     Supports the buffer protocol, read-only: ``bytes(x)``, ``memoryview(x)``, ``np.frombuffer(x)``.
     The view shows the pages of shared memory themselves and keeps them, for longer than the call
-    if need be. A task that returns an input passes it on without a copy.
+    if need be. A task that returns an input passes it on without a copy. As a context manager, or
+    with ``release()``, it gives the memory back early.
 
     Attributes
     ----------
@@ -51,49 +51,20 @@ class DataInstance(_core.TaskData):
         """User attributes that the client gave the object, alone."""
         return self._spec_attributes()
 
-    def get_str(self) -> str:
-        """Return the data as UTF-8 text."""
-        return str(memoryview(self), "utf-8")
-
     def load(self) -> Any:
         """Return the data decoded by their content type.
+
+        Large arrays and tables in it are read-only views of the data.
 
         Raises
         ------
         RainException
             There is no content type, or no decoder for it.
         """
-        if self.content_type == "user/ndarray":
-            from rain.common import ndarray
+        return self._load()
 
-            return ndarray.load(self, self._get_attributes().get(ndarray.ATTRIBUTE))
-        from rain.common.content_type import decode_value
-
-        return decode_value(memoryview(self), self.content_type or None)
-
-    def as_array(self, copy: bool = False) -> np.ndarray[Any, Any]:
-        """Return the data as a numpy array: with shape and dtype where they are known, else bytes.
-
-        Parameters
-        ----------
-        copy : bool
-            Return an array of its own that can be written to. Without, the array is a read-only
-            view of the data, which lives as long as anybody has it.
-
-        Raises
-        ------
-        RainException
-            The content type is "user/ndarray", and shape or dtype are missing or do not fit.
-        """
-        from rain.common import ndarray
-
-        if self.content_type == ndarray.CONTENT_TYPE:
-            array = self.load()
-        else:
-            import numpy as np
-
-            array = np.frombuffer(memoryview(self), np.uint8)
-        return array.copy() if copy else array  # type: ignore[no-any-return]
+    def _attribute(self, key: str) -> Any:
+        return self._get_attributes().get(key)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Make a writable copy of the data, a file or a directory, at `path`."""
@@ -112,5 +83,7 @@ class DataInstance(_core.TaskData):
             self.write(path)
 
     def __repr__(self) -> str:
+        if self._released:
+            return "<DataInstance released>"
         where = f"path={self.path!r}" if self.path is not None else f"size={self.size}"
         return f"<DataInstance {where}>"

@@ -51,6 +51,31 @@ TEST_F(RegionTest, descriptors_are_closed_on_exec) {
   EXPECT_TRUE(::fcntl(region->open_read_write().get(), F_GETFD) & FD_CLOEXEC);
 }
 
+TEST_F(RegionTest, a_private_view_is_written_for_oneself) {
+  const auto made = Region::create(RegionId{2}, 16384);
+  const auto seen =
+      Region::map(RegionId{2}, 16384, made->open_read_only(), Region::Access::read_only);
+  std::memset(made->data(), 'a', 16384);
+  for (const auto& region : {made, seen}) {
+    const wire::BlobRef ref{RegionId{2}, 4096 + 64, 8192};
+    const auto own = region->map_private(ref);
+    EXPECT_EQ(own.get()[0], 'a');
+    own.get()[0] = own.get()[8191] = 'b';
+    EXPECT_EQ(made->at(ref)[0], 'a');
+    EXPECT_EQ(region->at(ref)[8191], 'a');
+  }
+  EXPECT_THROW(seen->map_private({RegionId{2}, 8192, 8193}), ProtocolError);
+}
+
+TEST_F(RegionTest, a_private_view_outlives_its_region) {
+  auto made = Region::create(RegionId{2}, 4096);
+  made->data()[100] = 'x';
+  const auto own = made->map_private({RegionId{2}, 64, 128});
+  made.reset();
+  own.get()[0] = 'y';
+  EXPECT_EQ(own.get()[36], 'x');
+}
+
 TEST_F(RegionTest, at_refuses_everything_outside) {
   const auto region = Region::create(RegionId{3}, 4096);
   constexpr std::uint64_t kMax = ~std::uint64_t{0};

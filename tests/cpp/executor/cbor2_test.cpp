@@ -360,6 +360,25 @@ TEST_F(Cbor2, reports_what_it_holds_and_when_it_ends) {
   EXPECT_EQ(std::get<wire::Released>(governor.receive()).blobs, std::vector<BlobRef>{held});
 }
 
+TEST_F(Cbor2, a_writable_copy_of_an_input_is_private_and_holds_it) {
+  std::shared_ptr<unsigned char> own;
+  governor.executor.add_task("own", [&](Context&, auto& inputs, auto& outputs) {
+    own = inputs[0]->writable_copy();
+    own.get()[0] = 'x';
+    outputs.push_back(std::make_unique<MemDataInstance>(std::string("done")));
+  });
+  governor.start();
+  const auto region = governor.send_region(1 << 20);
+  const BlobRef ref{region->id(), 640, kLarge};
+  std::memcpy(region->data() + 640, "shared", 6);
+  const auto result = governor.run("own", {ref});
+  EXPECT_EQ(result.held, std::vector<std::uint32_t>{0});
+  EXPECT_EQ(std::memcmp(region->data() + 640, "shared", 6), 0);
+  EXPECT_EQ(std::memcmp(own.get(), "xhared", 6), 0);
+  own.reset();
+  EXPECT_EQ(std::get<wire::Released>(governor.receive()).blobs, std::vector<BlobRef>{ref});
+}
+
 TEST_F(Cbor2, a_view_that_ends_in_another_thread_is_reported_at_once) {
   std::shared_ptr<const void> alive;
   governor.executor.add_task("keep_bytes", [&](Context&, auto& inputs, auto& outputs) {

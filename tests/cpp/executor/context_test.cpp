@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <fstream>
 
 #include "tasklib/executor.h"
@@ -72,6 +73,26 @@ TEST(DataInstance, shares_bytes_and_starts_with_the_same_attributes) {
   second->set_attribute("k", 2);
   EXPECT_EQ(first.get_attribute("k"), Value(1));
   EXPECT_EQ(second->get_attribute("k"), Value(2));
+}
+
+TEST(DataInstance, a_writable_copy_is_seen_by_nobody_else) {
+  const MemDataInstance small(std::string("abc"));
+  const auto own = small.writable_copy();
+  own.get()[0] = 'x';
+  EXPECT_EQ(small.read_as_string(), "abc");
+  EXPECT_EQ(std::string(reinterpret_cast<char*>(own.get()), 3), "xbc");
+  EXPECT_NE(MemDataInstance(std::string()).writable_copy(), nullptr);
+
+  const std::string path = ::testing::TempDir() + "writable_copy";
+  std::ofstream(path) << std::string(100'000, 'a');
+  auto file = std::make_unique<FileDataInstance>(path);
+  const auto mapped = file->writable_copy();
+  mapped.get()[99'999] = 'x';
+  EXPECT_EQ(file->get_ptr()[99'999], 'a');
+  file.reset();
+  EXPECT_EQ(mapped.get()[99'999], 'x');
+  EXPECT_EQ(mapped.get()[0], 'a');
+  std::remove(path.c_str());
 }
 
 TEST(DataInstance, bytes_outlive_it_while_somebody_keeps_them) {

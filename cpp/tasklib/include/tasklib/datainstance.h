@@ -81,6 +81,10 @@ class DataInstance {
   /// Another instance of the same data, without a copy: to put one input into several outputs, or
   /// to keep it. It starts with the same content type and attributes.
   DataInstancePtr share() const;
+  /// The bytes as memory of one's own, to be written: what is written nobody else sees. Of data in
+  /// shared memory or a file the kernel copies each page when it is first written, small data are
+  /// copied at once. Lives as long as the pointer, which may be dropped in any thread.
+  std::shared_ptr<unsigned char> writable_copy() const;
   /// Keeps the bytes (not the instance) valid; may be dropped in any thread.
   std::shared_ptr<const void> keep_alive() const;
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/errors.h"
+#include "base/private_mapping.h"
 #include "base/syscall.h"
 #include "blob/memfd.h"
 
@@ -45,7 +46,7 @@ std::shared_ptr<Region> Region::map(base::RegionId id, std::uint64_t size_bytes,
   check_memfd(fd, size_bytes, name_of(id));
   unsigned char* data = map_memfd(fd, size_bytes, access == Access::read_write, name_of(id));
   (void)::madvise(data, size_bytes, MADV_HUGEPAGE);
-  return std::shared_ptr<Region>(new Region(id, size_bytes, base::UniqueFd(), data, access));
+  return std::shared_ptr<Region>(new Region(id, size_bytes, std::move(fd), data, access));
 }
 
 unsigned char* Region::at(const wire::BlobRef& ref) const {
@@ -56,6 +57,11 @@ unsigned char* Region::at(const wire::BlobRef& ref) const {
                               std::to_string(ref.offset_bytes) + " leaves " + name_of(id_) +
                               " of " + std::to_string(size_bytes_) + " bytes");
   return data_ + ref.offset_bytes;
+}
+
+std::shared_ptr<unsigned char> Region::map_private(const wire::BlobRef& ref) const {
+  (void)at(ref);
+  return base::map_private(fd_, ref.offset_bytes, ref.size_bytes, name_of(id_));
 }
 
 base::UniqueFd Region::open_read_only() const { return reopen(fd_, O_RDONLY); }

@@ -39,6 +39,10 @@ class Region {
   /// Throws ProtocolError when `ref` names another region or leaves this one.
   unsigned char* at(const wire::BlobRef& ref) const;
 
+  /// A private view of `ref`, which must keep its contents meanwhile: base::map_private.
+  /// Requires: ref.size_bytes > 0. Throws as at(), SystemError.
+  std::shared_ptr<unsigned char> map_private(const wire::BlobRef& ref) const;
+
   /// New descriptors to send. Requires: made by create().
   base::UniqueFd open_read_only() const;
   base::UniqueFd open_read_write() const;
@@ -62,7 +66,7 @@ class Region {
 
   const base::RegionId id_;
   const std::uint64_t size_bytes_;
-  const base::UniqueFd fd_;  // none when mapped from a received descriptor
+  const base::UniqueFd fd_;
   unsigned char* const data_;
   const Access access_;
   std::mutex populating_;  // a page that is given back stays so

@@ -158,6 +158,13 @@ MutableBlob Access::make_blob(std::shared_ptr<Content> content, unsigned char* d
   return blob;
 }
 
+void Access::note_copied(MutableBlob& blob, std::size_t bytes) {
+  if (blob.content_ && blob.content_->kind() == Content::Kind::room)
+    static_cast<RoomContent&>(*blob.content_).note_copied(bytes);
+}
+void Access::drop_content(DataInstance& instance) {
+  instance.content_ = std::make_shared<CopiedContent>(base::ByteView());
+}
 std::unique_ptr<Context> Access::make_context() { return std::unique_ptr<Context>(new Context); }
 CallState& Access::state(const Context& context) { return *context.state_; }
 

@@ -43,6 +43,10 @@ struct Access {
   static const std::shared_ptr<Content>& content(const DataInstance& instance);
   static MutableBlob make_blob(std::shared_ptr<Content> content, unsigned char* data,
                                std::size_t size_bytes);
+  /// So many bytes of it were copied from other memory.
+  static void note_copied(MutableBlob& blob, std::size_t bytes);
+  /// Lets go of the bytes: there are none from now on. What is known about them stays.
+  static void drop_content(DataInstance& instance);
   static std::unique_ptr<Context> make_context();
   static CallState& state(const Context& context);
 

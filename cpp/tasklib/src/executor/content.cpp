@@ -10,6 +10,7 @@
 #include <new>
 
 #include "base/errors.h"
+#include "base/private_mapping.h"
 #include "base/syscall.h"
 #include "blob/extents.h"
 
@@ -121,6 +122,12 @@ const unsigned char* FileContent::data() const {
   if (mapped == MAP_FAILED) throw base::SystemError("mmap", path_, errno);
   mapped_bytes_ = size;
   return mapped_ = static_cast<const unsigned char*>(mapped);
+}
+
+std::shared_ptr<unsigned char> FileContent::map_private() const {
+  const base::UniqueFd fd(
+      base::checked("open", path_, [&] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
+  return base::map_private(fd, 0, size(), path_);
 }
 
 }  // namespace tasklib::executor

@@ -28,6 +28,9 @@ class Content {
   virtual std::size_t size() const = 0;
   /// Never null. Valid as long as this.
   virtual const unsigned char* data() const = 0;
+  /// Where the bytes are pages of a file or of shared memory: these, mapped privately
+  /// (base::map_private), as long as this lives. Else null. Throws SystemError.
+  virtual std::shared_ptr<unsigned char> map_private() const { return nullptr; }
 
  protected:
   explicit Content(Kind kind) : kind_(kind) {}
@@ -119,6 +122,7 @@ class ViewContent final : public Content {
   ~ViewContent() override;
   std::size_t size() const override { return ref_.size_bytes; }
   const unsigned char* data() const override { return data_; }
+  std::shared_ptr<unsigned char> map_private() const override { return region_->map_private(ref_); }
   /// The call's result says that this is viewed still, so its end is to be reported.
   void set_held() { held_.store(true, std::memory_order_relaxed); }
 
@@ -141,9 +145,15 @@ class RoomContent final : public Content {
   ~RoomContent() override;
   std::size_t size() const override { return size_; }
   const unsigned char* data() const override { return allocation_.data; }
+  std::shared_ptr<unsigned char> map_private() const override {
+    return allocation_.region->map_private(allocation_.ref);
+  }
   unsigned char* writable() { return allocation_.data; }
   /// Before it is shared.
   void shrink(std::size_t size_bytes) { size_ = size_bytes; }
+  /// So many of its bytes were copied from other memory: for the report of the task.
+  void note_copied(std::uint64_t bytes) { copied_bytes_ += bytes; }
+  std::uint64_t copied_bytes() const { return copied_bytes_; }
 
   /// Hands the blob to the governor: true the first time, if it lies in `room`. `ref` then says
   /// where. A second time it is bytes like any others.
@@ -153,6 +163,7 @@ class RoomContent final : public Content {
   const std::shared_ptr<Room> room_;
   const blob::Arena::Allocation allocation_;
   std::size_t size_;
+  std::uint64_t copied_bytes_ = 0;
   std::atomic<bool> sent_{false};
 };
 
@@ -167,6 +178,7 @@ class FileContent final : public Content {
   bool is_directory() const;
   std::size_t size() const override;
   const unsigned char* data() const override;
+  std::shared_ptr<unsigned char> map_private() const override;
 
  private:
   const std::string path_;

@@ -1,5 +1,8 @@
 #include "tasklib/datainstance.h"
 
+#include <cstring>
+#include <utility>
+
 #include "executor/access.h"
 #include "executor/call.h"
 #include "executor/content.h"
@@ -91,6 +94,22 @@ DataInstancePtr DataInstance::share() const {
   DataInstancePtr other(new DataInstance(content_));
   if (metadata_) other->metadata_.reset(new Metadata(*metadata_));
   return other;
+}
+
+std::shared_ptr<unsigned char> DataInstance::writable_copy() const {
+  constexpr std::size_t kMappedBytes = 64 << 10;  // below, copying is cheaper than a mapping
+  const std::size_t size = get_size();
+  if (size >= kMappedBytes) {
+    if (auto mapped = content_->map_private()) {
+      unsigned char* const bytes = mapped.get();
+      return {std::make_shared<std::pair<std::shared_ptr<Content>, std::shared_ptr<void>>>(
+                  content_, std::move(mapped)),
+              bytes};
+    }
+  }
+  const auto copy = std::make_shared<executor::HeapContent>(size);
+  if (size > 0) std::memcpy(copy->writable(), get_ptr(), size);
+  return std::shared_ptr<unsigned char>(copy, copy->writable());
 }
 
 std::shared_ptr<const void> DataInstance::keep_alive() const { return content_; }

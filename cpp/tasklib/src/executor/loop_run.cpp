@@ -155,9 +155,13 @@ wire::Location Loop::locate(Worker& worker, const wire::Call& call, std::size_t 
   if (size < inline_limit_bytes_) return wire::Memory{{content->data(), size}};
 
   wire::BlobRef ref;
-  if (content->kind() == Content::Kind::room &&
-      static_cast<RoomContent&>(*content).send(*room_, ref))
-    return ref;
+  if (content->kind() == Content::Kind::room) {
+    auto& written = static_cast<RoomContent&>(*content);
+    if (written.send(*room_, ref)) {
+      worker.result.copied_bytes += written.copied_bytes();
+      return ref;
+    }
+  }
   const std::shared_ptr<RoomContent> copy = allocate_in_room(size);
   std::memcpy(copy->writable(), content->data(), size);
   worker.result.copied_bytes += size;
