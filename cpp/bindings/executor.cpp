@@ -358,9 +358,8 @@ class TaskExecutor {
   /// An input for call(): of bytes, str, what has a buffer, or a DataInstance. None: of nothing
   /// else.
   py::object make_input(const py::object& value) const {
-    auto instance = is_task_data(value.ptr())
-                        ? reinterpret_cast<TaskData*>(value.ptr())->instance->share()
-                        : instance_of_object(value.ptr());
+    auto instance = is_task_data(value.ptr()) ? live_instance(value.ptr()).share()
+                                              : instance_of_object(value.ptr());
     return instance ? instance_object(std::move(instance)) : py::none();
   }
   py::object make_file(const py::object& path) const {
@@ -373,8 +372,7 @@ class TaskExecutor {
                  const py::object& config, const py::dict& attributes,
                  std::optional<std::vector<std::string>> labels) {
     tasklib::testing::Call call(executor_, name);
-    for (const py::object& input : inputs)
-      call.input(reinterpret_cast<TaskData*>(input.ptr())->instance->share());
+    for (const py::object& input : inputs) call.input(live_instance(input.ptr()).share());
     call.config(value_of(config, "config"));
     for (const auto& [key, item] : attributes)
       call.attribute(py::cast<std::string>(key), value_of(item, "attributes"));

@@ -27,7 +27,7 @@ PyObject* mismatch_class = nullptr;  // rain._core.TypeMismatch; made once
 
 const DataInstance& instance_of(const py::object& data) {
   if (!is_task_data(data.ptr())) throw py::type_error("a DataInstance is needed");
-  return *reinterpret_cast<TaskData*>(data.ptr())->instance;
+  return live_instance(data.ptr());
 }
 
 ValueType::Kind kind_of(const std::string& name) {

@@ -128,7 +128,7 @@ def _array_encoder(expected: ArrayType) -> Encode:
     def encode(ctx: Context, value: Any) -> Any:
         if not ndarray.is_array(value) or not expected.fits(value):
             raise _mismatch(expected.type(), value)
-        return _array(ctx, ndarray.as_bytes(value), ndarray.describe(value))
+        return ctx._array(value)
 
     return encode
 
@@ -198,10 +198,6 @@ def _object_encoder(kind: type[Any]) -> Encode:
     def encode(ctx: Context, value: Any) -> Any:
         if not isinstance(value, kind):
             raise TypeMismatch(f"expected {kind.__qualname__}, returned {_name_of(value)}")
-        if frame:
-            from importlib import import_module
-
-            value = import_module("pyarrow").Table.from_pandas(value)
         return ctx.blob(value, encode="arrow" if table or frame else "pickle")
 
     return encode
