@@ -73,6 +73,14 @@ def sum_doubles(ctx: Context, *inputs: DataInstance) -> tasklib.Buffer:
 
 
 @executor.task
+def scribble(ctx: Context, data: DataInstance) -> bytes:
+    """The input with another first byte, written in a copy of one's own."""
+    own = data.as_array(copy="on-write")
+    own[0] = ord("X")
+    return own.tobytes()
+
+
+@executor.task
 def fill(ctx: Context) -> Any:
     """config: size, byte; optional shrink_to. Written in place."""
     output = ctx.alloc(ctx.config["size"])

@@ -93,6 +93,17 @@ def test_reads_inputs_where_they_lie(start: Start, kind: str) -> None:
 
 
 @new_protocol
+def test_writes_to_inputs_in_a_copy_of_its_own(start: Start, kind: str) -> None:
+    tester, _ = with_room(start, kind)
+    shared = input_region(tester, 2, b"x" * 100_000, offset=4096 + 64)
+    for data in (shared, b"x" * 10):
+        result = tester.call("scribble", [data])
+        assert bytes(result.data)[:2] == b"Xx"
+        assert result.raw.get("held", []) == []
+    assert bytes(tester.call("concat", [shared]).data) == b"x" * 100_000
+
+
+@new_protocol
 def test_maps_inputs_for_reading_only(start: Start, kind: str) -> None:
     tester, _ = with_room(start, kind)
     assert tester.call("echo", [input_region(tester, 2, b"x" * 100_000)]).success

@@ -82,6 +82,14 @@ void sum_doubles(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs
   outputs.push_back(std::move(output).seal());
 }
 
+// The input with another first byte, written in a copy of one's own.
+void scribble(Context&, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  const auto own = inputs[0]->writable_copy();
+  own.get()[0] = 'X';
+  outputs.push_back(std::make_unique<tasklib::MemDataInstance>(
+      std::string(reinterpret_cast<const char*>(own.get()), inputs[0]->get_size())));
+}
+
 // config: size, byte; optional shrink_to. Written in place.
 void fill(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
   auto output = ctx.alloc(ctx.config().at("size").as_uint());
@@ -267,6 +275,7 @@ int main(int argc, char** argv) {
   executor.add_task("concat", concat);
   executor.add_task("split", split);
   executor.add_task("sum_doubles", sum_doubles);
+  executor.add_task("scribble", scribble);
   executor.add_task("fill", fill);
   executor.add_task("fill_memory", fill_memory);
   executor.add_task("keep", keep);
