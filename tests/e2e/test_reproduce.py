@@ -162,6 +162,19 @@ def test_a_program_runs_in_a_sandbox_of_its_own(session: Session, tmp_path: Path
     assert (tmp_path / "alone" / "work" / "out").read_text() == "done\n"
 
 
+def test_works_in_a_session_that_has_failed(client: Client, tmp_path: Path) -> None:
+    with client.new_session() as session:
+        made = call("cpptester/fill", size=100_000, byte=65)
+        task = call("pytester/fail", made.output)
+        call("cpptester/concat", task.output)
+        session.submit()
+        with pytest.raises(TaskException) as caught:
+            session.wait_all()
+        assert caught.value.task is task
+        done = run(task.reproduce(tmp_path / "alone"))
+        contains(done.stderr, "ValueError: AAAA")
+
+
 def test_inputs_of_the_first_failed_tasks_are_kept(session: Session, tmp_path: Path) -> None:
     tasks = [failed(call("cpptester/fail", f"error {i}".encode())) for i in range(9)]
     for i in range(8):
