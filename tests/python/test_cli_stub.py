@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from rain.cli.app import rain
 
 ROOT = Path(__file__).resolve().parents[2]
+TYPEDTESTER = ROOT / "tests" / "conformance" / "typedtester.py"
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def config(tmp_path: Path, cpptester: Path, pytester_command: list[str]) -> Path
     file.write_text(
         f'[executors.cpptester]\ncommand = "{cpptester}"\n'
         f"[executors.pytester]\ncommand = {pytester_command!r}\n"
+        f"[executors.typedtester]\ncommand = {[sys.executable, str(TYPEDTESTER)]!r}\n"
     )
     return file
 
@@ -28,7 +30,7 @@ def stubs(config: Path) -> Path:
     module = config.with_name("stubs.py")
     done = CliRunner().invoke(rain, ["executors", "stub", str(config), "-o", str(module)])
     assert done.exit_code == 0, done.output
-    assert "of 2 executors" in done.output
+    assert "of 3 executors" in done.output
     return module
 
 
@@ -74,6 +76,45 @@ def test_mypy_checks_what_uses_it(stubs: Path) -> None:
     assert [line.split(":")[:2] for line in said] == [["program.py", "4"], ["program.py", "5"]]
     assert '"Cpptester" has no attribute "helo"' in said[0]
     assert 'Argument "retries"' in said[1]
+
+
+@pytest.mark.parametrize("executor", ["cpptester", "typedtester"])
+def test_values_become_what_typed_tasks_take(stubs: Path, executor: str) -> None:
+    done = python(
+        stubs.parent,
+        "from rain.client import Client, blob\n"
+        f"from stubs import {executor} as typed\n"
+        "with Client(config='executors.toml') as client, client.new_session():\n"
+        "    print(typed.typed_scale([1, 2], factor=2.5).result())\n"
+        "    print(typed.typed_scale(x=typed.typed_scale([4.0], 1.0), factor=2).result())\n"
+        "    print(typed.typed_transpose([[1, 2], [3, 4]]).result().tolist())\n"
+        "    point = {'x': 1.0, 'y': 2.0, 'tags': []}\n"
+        "    print(typed.typed_move(point, tag='a').result()['tags'])\n"
+        "    parts = typed.typed_parts('text', b'any')\n"
+        "    print(len(parts.outputs), parts.outputs[0].fetch().load())\n"
+        "    nothing = typed.typed_nothing(flag=True)\n"
+        "    nothing.session.submit()\n"
+        "    nothing.wait()\n",
+    )
+    assert done.stdout == "[2.5 5. ]\n[8.]\n[[1, 3], [2, 4]]\n['a']\n3 text!\n", done.stderr
+
+
+def test_mypy_checks_types_of_typed_tasks(stubs: Path) -> None:
+    said = mypy(
+        stubs.parent,
+        "import numpy as np\n"
+        "from rain.client import blob\n"
+        "from stubs import cpptester, typedtester\n"
+        "scaled = cpptester.typed_scale(np.zeros(3), factor=2.0, name='scaled')\n"
+        "typedtester.typed_scale(scaled, factor=blob(b''))\n"
+        "cpptester.typed_scale([1.0], factor='2')\n"
+        "typedtester.typed_scale([1.0])\n"
+        "typedtester.typed_move({}, marker='a')\n",
+    )
+    lines = [line for line in said if ": error: " in line]
+    assert [line.split(":")[:2] for line in lines] == [["program.py", str(n)] for n in (6, 7, 8)]
+    assert 'Argument "factor"' in lines[0]
+    assert 'Missing positional argument "factor"' in lines[1]
 
 
 def test_an_executor_that_fails_is_left_out(tmp_path: Path) -> None:

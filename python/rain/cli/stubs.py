@@ -8,10 +8,29 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from rain.cli.probe import Probe, ProbedTask, Value
+    from rain.cli.probe import Probe, ProbedTask
+    from rain.client.signature import Signature
 
+_OPTIONS = {
+    "config": "Any",
+    "session": "Session",
+    "cpus": "int",
+    "name": "str",
+    "user_spec": "dict[str, Any]",
+    "retries": "int",
+    "timeout": "float | str",
+    "memory": "int | str",
+    "resources": "Mapping[str, float]",
+}
+# What the module uses itself.
+_NAMES = {
+    "Any", "ArrayLike", "DataObject", "Input", "Mapping", "Options", "Session", "TYPE_CHECKING",
+    "Task", "TypedDict", "Union", "Unpack", "_array", "_blob", "_encode", "annotations", "blob",
+    "bool", "bytearray", "bytes", "complex", "dict", "float", "int", "memoryview", "staticmethod",
+    "str",
+}  # fmt: skip
 _HEAD = '''\
 """Tasks of the executors in {file}, as functions that make a Task in the active session.
 
@@ -34,15 +53,7 @@ if TYPE_CHECKING:
     class Options(TypedDict, total=False):
         """Keywords that each function passes to rain.client.Task."""
 
-        config: Any
-        session: Session
-        cpus: int
-        name: str
-        user_spec: dict[str, Any]
-        retries: int
-        timeout: float | str
-        memory: int | str
-        resources: Mapping[str, float]
+{options}
 
 
 Input = Union[DataObject, Task]  # of a task with one output
@@ -88,8 +99,9 @@ _ANY = _Kind("Any", "_blob")
 
 def stub_module(file: str, probes: Iterable[Probe]) -> str:
     """Return the text of the module for the executors that started."""
-    parts = [_HEAD.format(file=file)]
-    taken = {"Any", "Union", "DataObject", "Task", "Input", "Options", "Session", "blob"}
+    options = (f"        {name}: {annotation}" for name, annotation in _OPTIONS.items())
+    parts = [_HEAD.format(file=_text(file), options="\n".join(options))]
+    taken = set(_NAMES)
     for probe in probes:
         name = _fresh(_identifier(probe.name), taken)
         parts.append(_executor(name, probe, taken))
@@ -101,7 +113,7 @@ def _executor(name: str, probe: Probe, taken: set[str]) -> str:
     lines = [f"class {kind}:", f'    """Tasks of executor {_text(probe.name)}."""']
     if not probe.tasks:
         lines[-1] = f'    """Executor {_text(probe.name)}, which does not announce its tasks."""'
-    functions: set[str] = set()
+    functions = set(_NAMES)  # whose annotations would mean the functions else
     for task in probe.tasks:
         function = _fresh(_identifier(task.name), functions)
         lines += ["", *_function(function, f"{probe.name}/{task.name}", task)]
@@ -110,7 +122,7 @@ def _executor(name: str, probe: Probe, taken: set[str]) -> str:
 
 def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
     quoted = _quoted(task_type)
-    if task.inputs is None or task.outputs is None:
+    if task.signature is None:
         return [
             "    @staticmethod",
             f"    def {name}(*inputs: Any, outputs: Any = 1, **options: Unpack[Options]) -> Task:",
@@ -118,30 +130,28 @@ def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
             "        made = [_blob(each) for each in inputs]",
             f"        return Task(made, outputs, task_type={quoted}, **options)",
         ]
-    names = _parameter_names(task.inputs)
-    kinds = [_kind(value.type) for value in task.inputs]
-    lines = ["    @staticmethod", f"    def {name}("]
-    lines += [
-        f"        {each}: {kind.annotation}," for each, kind in zip(names, kinds, strict=True)
-    ]
-    lines += ["        **options: Unpack[Options],", "    ) -> Task:"]
-    takes = ", ".join(
-        f"{each}: {value.type}" for each, value in zip(names, task.inputs, strict=True)
-    )
-    gives = ", ".join(value.type for value in task.outputs)
-    lines.append(f'        """Task {_text(task_type)}.')
-    lines += [
+    names = _parameter_names(task.signature)
+    types = [type_ for _, type_ in task.signature.inputs]
+    kinds = [_kind(type_) for type_ in types]
+    parameters = [f"{each}: {kind.annotation}" for each, kind in zip(names, kinds, strict=True)]
+    takes = [f"{each}: {type_}" for each, type_ in zip(names, types, strict=True)]
+    outputs = task.signature.outputs
+    return [
+        "    @staticmethod",
+        f"    def {name}(",
+        *(f"        {parameter}," for parameter in parameters),
+        "        **options: Unpack[Options],",
+        "    ) -> Task:",
+        f'        """Task {_text(task_type)}.',
         "",
-        f"        Takes {_text(takes or 'nothing')}.",
-        f"        Gives {_text(gives or 'nothing')}.",
-    ]
-    lines += ['        """', "        inputs = ("]
-    lines += [f"            {kind.call(each)}," for each, kind in zip(names, kinds, strict=True)]
-    lines += [
+        f"        Takes {_text(', '.join(takes) or 'nothing')}.",
+        f"        Gives {_text(', '.join(outputs) or 'nothing')}.",
+        '        """',
+        "        inputs = (",
+        *(f"            {kind.call(each)}," for each, kind in zip(names, kinds, strict=True)),
         "        )",
-        f"        return Task(inputs, {len(task.outputs)}, task_type={quoted}, **options)",
+        f"        return Task(inputs, {len(outputs)}, task_type={quoted}, **options)",
     ]
-    return lines
 
 
 def _kind(type_text: str) -> _Kind:
@@ -154,12 +164,10 @@ def _kind(type_text: str) -> _Kind:
     return _KINDS.get(type_text, _ANY)
 
 
-def _parameter_names(inputs: Sequence[Value]) -> list[str]:
-    taken = {"options", "inputs", "blob"}
-    return [
-        _fresh(_identifier(value.name) if value.name else f"input{number}", taken)
-        for number, value in enumerate(inputs, 1)
-    ]
+def _parameter_names(signature: Signature) -> list[str]:
+    """Return identifiers, other ones than the keywords of Options."""
+    taken = {"options", "inputs", *_OPTIONS}
+    return [_fresh(_identifier(name), taken) for name, _ in signature.inputs]
 
 
 def _identifier(name: str) -> str:
