@@ -38,6 +38,9 @@ def log(tmp_path: Path) -> Path:
         *task(4, 4.0, 4.5, 0.25, executor=2, type_name="model/fit", state="failed",
               error=TRACEBACK, attempts=3),
         *task(5, 5.0, 5.1, 0.001, executor=9, type_name="buildin/concat", copied=8),
+        {"event": "log", "time": 2.5, "id": [1, 1], "executor": 1, "level": 20, "text": "read it"},
+        {"event": "log", "time": 2.6, "id": [1, 1], "executor": 1, "level": 20, "text": "",
+         "lost": 3},
         {"event": "store", "time": 4.0, "blobs": 2, "bytes": 30, "regions_bytes": 4096,
          "budget_bytes": 10**9},
     ]  # fmt: skip
@@ -230,6 +233,9 @@ def test_trace_has_spawns_runs_and_what_tasks_waited_for(trace: list[dict[str, A
         ("e", "sent", 3_500_000),
         ("e", "example1/work", 5_000_000),
     ]
+    (line,) = [e for e in trace if e.get("cat") == "log"]
+    assert (line["name"], line["pid"], line["args"]) == ("read it", 1, {"task": "1/1"})
+    assert line["ts"] == pytest.approx(2.5e6)
     (counter,) = [e for e in trace if e["ph"] == "C"]
     assert counter["args"] == {"blobs": 30, "regions": 4096}
 

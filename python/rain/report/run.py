@@ -87,6 +87,8 @@ class Run:
         id -> RunExecutor
     store : list
         (time, bytes of blobs, bytes of regions, budget)
+    log : list
+        (time, id of the executor, task, text) of what tasks wrote with ``ctx.log``
     notes : list of str
         What is missing, for people.
     """
@@ -98,6 +100,7 @@ class Run:
         self.tasks: list[RunTask] = []
         self.executors: dict[int, RunExecutor] = {}
         self.store: list[tuple[float, int, int, int]] = []
+        self.log: list[tuple[float, int, tuple[int, int], str]] = []
         self.notes: list[str] = []
 
     def report(self) -> Report:
@@ -146,6 +149,9 @@ def _add(run: Run, open_tasks: dict[tuple[int, int], RunTask], event: dict[str, 
         _add_task(run, open_tasks, event, time)
     elif kind == "executor":
         _add_executor(run, event, time)
+    elif kind == "log":
+        task_id = (int(event["id"][0]), int(event["id"][1]))
+        run.log.append((time, int(event["executor"]), task_id, str(event["text"])))
     elif kind == "store":
         sizes = (int(event[f"{what}bytes"]) for what in ("", "regions_", "budget_"))
         run.store.append((time, *sizes))  # type: ignore[arg-type]

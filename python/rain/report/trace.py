@@ -45,6 +45,7 @@ def _events(run: Run) -> Iterator[dict[str, Any]]:
         yield from _process(executor.id, f"{executor.type} {executor.pid}", 1 + executor.id)
         yield from _life(executor, run.seconds)
         yield from _runs(executor.id, spans.get(executor.id, []))
+    yield from _log(run)
 
 
 def _process(pid: int, name: str, order: int) -> Iterator[dict[str, Any]]:
@@ -91,6 +92,15 @@ def _life(executor: RunExecutor, seconds: float) -> Iterator[dict[str, Any]]:
             "ph": "i", "s": "t", "name": "end", "ts": _us(executor.ended), **common,
             "args": {"cause": executor.cause},
         }  # fmt: skip
+
+
+def _log(run: Run) -> Iterator[dict[str, Any]]:
+    for time, executor, task_id, text in run.log:
+        if text:
+            yield {
+                "ph": "i", "s": "t", "name": text, "cat": "log", "ts": _us(time),
+                "pid": executor, "tid": 0, "args": {"task": f"{task_id[0]}/{task_id[1]}"},
+            }  # fmt: skip
 
 
 def _runs(pid: int, spans: list[Span]) -> Iterator[dict[str, Any]]:
