@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from rain.cli.app import rain
+from rain.cli.probe import Probe, ProbedTask, Value
+from rain.cli.stubs import stub_module
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPEDTESTER = ROOT / "tests" / "conformance" / "typedtester.py"
@@ -78,10 +80,35 @@ def test_mypy_checks_what_uses_it(stubs: Path) -> None:
     assert 'Argument "retries"' in said[1]
 
 
+def values(*values: str) -> list[Value]:
+    """Of "name: type" or just types."""
+    pairs = (value.rpartition(": ") for value in values)
+    return [Value(type_, name) for name, _, type_ in pairs]
+
+
+@pytest.fixture
+def typed_stubs(config: Path) -> Path:
+    """The module as it is for executors that tell the types of their tasks."""
+    array = "ndarray float64 of 1 dimension"
+    matrix = "ndarray int32 of 2 dimensions"
+    tasks = [
+        ProbedTask("typed_scale", values(f"x: {array}", "factor: float64 scalar"), values(array)),
+        ProbedTask("typed_transpose", values(f"matrix: {matrix}"), values(matrix)),
+        ProbedTask("typed_move", values("point: value", "tag: text"), values("value")),
+        ProbedTask("typed_parts", values("text", "any"), values("text", "int64 scalar", "any")),
+        ProbedTask("typed_nothing", values("flag: bool scalar"), []),
+        ProbedTask("lambda", values("ndarray", "name: bytes", "name: any"), values("any")),
+    ]
+    probes = [Probe(name, tasks=tasks) for name in ("cpptester", "typedtester")]
+    module = config.with_name("stubs.py")
+    module.write_text(stub_module("executors.toml", probes))
+    return module
+
+
 @pytest.mark.parametrize("executor", ["cpptester", "typedtester"])
-def test_values_become_what_typed_tasks_take(stubs: Path, executor: str) -> None:
+def test_values_become_what_typed_tasks_take(typed_stubs: Path, executor: str) -> None:
     done = python(
-        stubs.parent,
+        typed_stubs.parent,
         "from rain.client import Client, blob\n"
         f"from stubs import {executor} as typed\n"
         "with Client(config='executors.toml') as client, client.new_session():\n"
@@ -99,9 +126,9 @@ def test_values_become_what_typed_tasks_take(stubs: Path, executor: str) -> None
     assert done.stdout == "[2.5 5. ]\n[8.]\n[[1, 3], [2, 4]]\n['a']\n3 text!\n", done.stderr
 
 
-def test_mypy_checks_types_of_typed_tasks(stubs: Path) -> None:
+def test_mypy_checks_types_of_typed_tasks(typed_stubs: Path) -> None:
     said = mypy(
-        stubs.parent,
+        typed_stubs.parent,
         "import numpy as np\n"
         "from rain.client import blob\n"
         "from stubs import cpptester, typedtester\n"
@@ -109,7 +136,8 @@ def test_mypy_checks_types_of_typed_tasks(stubs: Path) -> None:
         "typedtester.typed_scale(scaled, factor=blob(b''))\n"
         "cpptester.typed_scale([1.0], factor='2')\n"
         "typedtester.typed_scale([1.0])\n"
-        "typedtester.typed_move({}, marker='a')\n",
+        "typedtester.typed_move({}, marker='a')\n"
+        "typedtester.lambda_([1], name_=b'x', name__=blob(b'y'), name='of the task')\n",
     )
     lines = [line for line in said if ": error: " in line]
     assert [line.split(":")[:2] for line in lines] == [["program.py", str(n)] for n in (6, 7, 8)]

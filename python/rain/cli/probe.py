@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rain.common.errors import RainException, RainWarning
@@ -15,26 +15,30 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from rain.client import Client
-    from rain.client.signature import Signature
+
+
+@dataclass
+class Value:
+    """An input or output. `type` as people read it: "ndarray float64 of 2 dimensions"."""
+
+    type: str
+    name: str = ""  # of the parameter, where it is known
 
 
 @dataclass
 class ProbedTask:
-    """A task that an executor announces; `signature` is None if it tells no types."""
+    """A task that an executor announces; `inputs` and `outputs` are None if it tells no types."""
 
     name: str
-    signature: Signature | None = None
+    inputs: list[Value] | None = None
+    outputs: list[Value] | None = None
 
     def __str__(self) -> str:
-        return self.name if self.signature is None else f"{self.name}{self.signature}"
-
-    def facts(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        facts: dict[str, Any] = {"name": self.name}
-        if self.signature is not None:
-            inputs = [{"name": name, "type": type_} for name, type_ in self.signature.inputs]
-            facts |= {"inputs": inputs, "outputs": list(self.signature.outputs)}
-        return facts
+        if self.inputs is None or self.outputs is None:
+            return self.name
+        takes = ", ".join(f"{value.name}: {value.type}".lstrip(": ") for value in self.inputs)
+        gives = ", ".join(value.type for value in self.outputs) or "nothing"
+        return f"{self.name}({takes}) -> {gives}"
 
 
 @dataclass
@@ -50,15 +54,9 @@ class Probe:
 
     def facts(self) -> dict[str, Any]:
         """Return it for JSON."""
-        return {
-            "executor": self.name,
-            "ok": not self.error,
-            "command": self.command,
-            "pid": self.pid,
-            "seconds": self.seconds,
-            "tasks": [task.facts() for task in self.tasks],
-            "error": self.error,
-        }
+        facts = {"executor": self.name, "ok": not self.error, **asdict(self)}
+        del facts["name"]
+        return facts
 
 
 def probe(file: str | PathLike[str]) -> Iterator[Probe]:
@@ -85,13 +83,12 @@ def _start(client: Client, executor: Executor) -> Probe:
     before = set(client.info()["executor_pids"])
     began = time.perf_counter()
     try:
-        tasks = client.executors[executor.name]
-        names, signatures = tasks.tasks(), tasks.signatures()
+        names = client.executors[executor.name].tasks()
+        probed.tasks = [ProbedTask(name) for name in names]
     except RainException as error:
         probed.error = str(error)
         return probed
     probed.seconds = time.perf_counter() - began
-    probed.tasks = [ProbedTask(name, signatures.get(name)) for name in names]
     new = set(client.info()["executor_pids"]) - before
     if len(new) == 1:
         (probed.pid,) = new

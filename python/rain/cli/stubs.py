@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from rain.cli.probe import Probe, ProbedTask
-    from rain.client.signature import Signature
+    from rain.cli.probe import Probe, ProbedTask, Value
 
 _OPTIONS = {
     "config": "Any",
@@ -122,7 +121,7 @@ def _executor(name: str, probe: Probe, taken: set[str]) -> str:
 
 def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
     quoted = _quoted(task_type)
-    if task.signature is None:
+    if task.inputs is None or task.outputs is None:
         return [
             "    @staticmethod",
             f"    def {name}(*inputs: Any, outputs: Any = 1, **options: Unpack[Options]) -> Task:",
@@ -130,12 +129,11 @@ def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
             "        made = [_blob(each) for each in inputs]",
             f"        return Task(made, outputs, task_type={quoted}, **options)",
         ]
-    names = _parameter_names(task.signature)
-    types = [type_ for _, type_ in task.signature.inputs]
-    kinds = [_kind(type_) for type_ in types]
+    names = _parameter_names(task.inputs)
+    kinds = [_kind(value.type) for value in task.inputs]
     parameters = [f"{each}: {kind.annotation}" for each, kind in zip(names, kinds, strict=True)]
-    takes = [f"{each}: {type_}" for each, type_ in zip(names, types, strict=True)]
-    outputs = task.signature.outputs
+    takes = [f"{each}: {value.type}" for each, value in zip(names, task.inputs, strict=True)]
+    gives = [value.type for value in task.outputs]
     return [
         "    @staticmethod",
         f"    def {name}(",
@@ -145,12 +143,12 @@ def _function(name: str, task_type: str, task: ProbedTask) -> list[str]:
         f'        """Task {_text(task_type)}.',
         "",
         f"        Takes {_text(', '.join(takes) or 'nothing')}.",
-        f"        Gives {_text(', '.join(outputs) or 'nothing')}.",
+        f"        Gives {_text(', '.join(gives) or 'nothing')}.",
         '        """',
         "        inputs = (",
         *(f"            {kind.call(each)}," for each, kind in zip(names, kinds, strict=True)),
         "        )",
-        f"        return Task(inputs, {len(outputs)}, task_type={quoted}, **options)",
+        f"        return Task(inputs, {len(gives)}, task_type={quoted}, **options)",
     ]
 
 
@@ -164,10 +162,13 @@ def _kind(type_text: str) -> _Kind:
     return _KINDS.get(type_text, _ANY)
 
 
-def _parameter_names(signature: Signature) -> list[str]:
+def _parameter_names(inputs: Sequence[Value]) -> list[str]:
     """Return identifiers, other ones than the keywords of Options."""
     taken = {"options", "inputs", *_OPTIONS}
-    return [_fresh(_identifier(name), taken) for name, _ in signature.inputs]
+    return [
+        _fresh(_identifier(value.name or f"input{number}"), taken)
+        for number, value in enumerate(inputs)
+    ]
 
 
 def _identifier(name: str) -> str:
