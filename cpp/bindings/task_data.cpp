@@ -134,9 +134,11 @@ PyObject* get_content_type(PyObject* self, void*) {
   return to_text(instance_of(self).get_content_type());
 }
 PyObject* get_path(PyObject* self, void*) {
-  const std::string& path = instance_of(self).get_path();
-  if (path.empty()) Py_RETURN_NONE;
-  return PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size()));
+  return guarded(static_cast<PyObject*>(nullptr), [&]() -> PyObject* {
+    const std::string& path = live_instance(self).get_path();
+    if (path.empty()) Py_RETURN_NONE;
+    return PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size()));
+  });
 }
 PyObject* get_released(PyObject* self, void*) {
   return PyBool_FromLong(reinterpret_cast<TaskData*>(self)->released);

@@ -48,7 +48,7 @@ def test_the_end_of_a_with_block_gives_the_memory_back(client: Client) -> None:
         assert repr(data) == "<DataInstance released>"
 
 
-def test_what_was_released_says_so(session: Session) -> None:
+def test_what_was_released_says_so(session: Session, tmp_path: Path) -> None:
     data = blob(np.arange(float(N))).fetch()
     data.load(cache=True)
     data.release()
@@ -56,11 +56,12 @@ def test_what_was_released_says_so(session: Session) -> None:
     uses: list[Callable[[], Any]] = [
         data.load, data.as_array, data.get_bytes, data.get_str, lambda: len(data),
         lambda: bytes(data), lambda: data.load(cache=True), lambda: data.as_array(copy="on-write"),
-        data.__enter__, lambda: data.write("x"),
+        data.__enter__, lambda: data.write(tmp_path / "x"),
     ]  # fmt: skip
     for use in uses:
         with pytest.raises(ValueError, match="were released"):
             use()
+    assert not (tmp_path / "x").exists()
 
 
 VIEWS: dict[str, Callable[[Any], Any]] = {

@@ -97,8 +97,8 @@ class DataInstance(_core.Blob, DataView):
 
     def write(self, path: str | PathLike[str]) -> None:
         """Write the data to a file, which is replaced if it exists."""
-        with open(path, "wb") as file:
-            file.write(self)
+        with memoryview(self) as data, open(path, "wb") as file:
+            file.write(data)
 
     def link(self, path: str | PathLike[str]) -> None:
         """Make the data appear at `path`: on the client the same as write()."""

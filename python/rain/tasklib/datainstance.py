@@ -72,8 +72,8 @@ class DataInstance(_core.TaskData, DataView):
             assert self.path is not None
             _core.copy_tree(self.path, os.fspath(path))
             return
-        with open(path, "wb") as file:
-            file.write(self)
+        with memoryview(self) as data, open(path, "wb") as file:
+            file.write(data)
 
     def link(self, path: str | os.PathLike[str]) -> None:
         """Make the data appear at `path`, read-only: as a link if they are a file already."""
