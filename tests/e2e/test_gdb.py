@@ -73,8 +73,9 @@ def debugged(client: Client) -> list[int]:
 
 def test_is_asked_for_by_executor(make_client: MakeClient, cpptester: Path) -> None:
     need_gdb()
-    client = make_client({"other": {"command": str(cpptester), "debug": "gdb"}})
-    del client
+    client = make_client({"cpptester": {"command": str(cpptester), "debug": "gdb"}})
+    contains(death(client, "cpptester/abort"), "The thread that stopped:", "abort_process")
+    assert "The thread that stopped:" not in death(client, "pytester/abort")
 
 
 def test_wrong_values_are_refused(
