@@ -181,9 +181,15 @@ def test_aliases_new_types_and_annotated_mean_what_they_stand_for(
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is of Python 3.12")
 def test_type_statements(executor: tasklib.Executor) -> None:
     names: dict[str, Any] = {}
-    exec("type Number = float\ndef f(x: Number) -> Number: return x", names)
+    program = """if True:
+        type Number = float
+        type Pairs[K, V] = list[dict[K, V]]
+        def f(x: Number, pairs: Pairs[str, int]) -> Number: return x
+    """
+    exec(program, names)
     executor.add_task("f", names["f"])
-    assert call(executor, "f", 1).load() == 1
+    assert call(executor, "f", 1, [{"a": 1}]).load() == 1
+    assert "key 'a'" in error_of(executor, "f", 1, [{"a": "1"}])
 
 
 # ---- Registration -------------------------------------------------------------------------------

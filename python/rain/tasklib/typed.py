@@ -135,9 +135,10 @@ class _Annotations:
             return self._meaning(eval(annotation, self._names, self._locals))
         if isinstance(annotation, type):
             return annotation
-        for link in ("__value__", "__supertype__"):
-            if hasattr(annotation, link):
-                return self._meaning(getattr(annotation, link))
+        if hasattr(annotation, "__value__"):
+            return self._meaning(_value_of(annotation))
+        if hasattr(annotation, "__supertype__"):
+            return self._meaning(annotation.__supertype__)
         return (
             self._meaning(annotation.__origin__)
             if hasattr(annotation, "__metadata__")
@@ -146,6 +147,16 @@ class _Annotations:
 
     def explained(self, where: str) -> _Explained:
         return _Explained(f"task {self._task!r}: {where}")
+
+
+def _value_of(alias: Any) -> Any:
+    """What a `type` statement says; NDArray of numpy 2.5 is one that takes an argument."""
+    value = alias.__value__
+    generic = getattr(alias, "__origin__", None)
+    if generic is None:
+        return value
+    arguments = dict(zip(generic.__type_params__, alias.__args__, strict=True))
+    return value[tuple(arguments[parameter] for parameter in value.__parameters__)]
 
 
 class _Explained:
