@@ -424,7 +424,7 @@ def test_tables_are_arrow(arrow: tuple[Any, Any], executor: tasklib.Executor) ->
     table = make_input(executor, pa.table({"a": [1, 2]}), "arrow")
     outputs = call(executor, "f", table, table).outputs
     assert [output.content_type for output in outputs] == ["arrow", "arrow"]
-    assert outputs[0].load().column("a").to_pylist() == [1, 2]
+    assert outputs[0].load()["a"].tolist() == [1, 2]
 
 
 RESULTS: list[tuple[Any, Any, str]] = [
