@@ -27,8 +27,12 @@ MIB = 1 << 20
 
 def maps(tester: Tester) -> list[str]:
     """Permissions of the regions that the process has mapped."""
+    return [line.split()[1] for line in map_lines(tester)]
+
+
+def map_lines(tester: Tester) -> list[str]:
     lines = Path(f"/proc/{tester.executor.process.pid}/maps").read_text().splitlines()
-    return [line.split()[1] for line in lines if "memfd:region" in line]
+    return [line for line in lines if "memfd:region" in line]
 
 
 def input_region(tester: Tester, number: int, data: bytes, offset: int = 0) -> In:
@@ -211,6 +215,19 @@ def test_gives_back_leases_that_it_does_not_use(start: Start, kind: str) -> None
         tester.executor.lease(tester.executor.add_region(number, MIB), [(0, MIB)])
     assert set(tester.executor.wait_message("lease_returned")["regions"]) <= {1, 2, 3, 4}
     assert serves(tester)
+
+
+@new_protocol
+def test_a_region_that_is_leased_again_stays_mapped_where_it_was(start: Start, kind: str) -> None:
+    tester, region = with_room(start, kind)
+    tester.executor.send("lease_wanted", {})
+    assert tester.executor.wait_message("lease_returned")["regions"] == [1]
+    before = map_lines(tester)
+    sequence = tester.send_call("fill", config={"size": MIB, "byte": 7})
+    request = tester.executor.wait_message("lease_request")["request"]
+    tester.executor.lease(region, [(0, MIB)], request)
+    assert tester.result(sequence).data == b"\x07" * MIB
+    assert map_lines(tester) == before
 
 
 @new_protocol

@@ -103,6 +103,18 @@ TEST_F(StoreTest, a_returned_region_is_leased_again_around_its_blobs) {
   EXPECT_EQ(again.free, (Extents{{128, 3968}, {4160, kMiB - 4160}}));
 }
 
+TEST_F(StoreTest, a_writer_gets_the_region_that_it_had_before) {
+  Store store(limits(64 * kMiB));
+  const RegionId others = store.lease(kOther, 100).region->id();
+  const RegionId own = store.lease(kWriter, 100).region->id();
+  store.seal(kOther, {others, 0, 100});
+  store.seal(kWriter, {own, 0, 100});
+  store.return_lease(kOther, others, now);
+  store.return_lease(kWriter, own, now);
+  EXPECT_EQ(store.lease(kWriter, 100).region->id(), own);
+  EXPECT_EQ(store.lease(kWriter, 100).region->id(), others);
+}
+
 TEST_F(StoreTest, a_region_with_little_room_is_leased_only_when_the_store_is_full) {
   Store store(limits(16 * kMiB));
   const RegionId id = store.lease(kWriter, 1).region->id();

@@ -15,6 +15,10 @@
 namespace tasklib::blob {
 namespace {
 
+constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::uint64_t kMapAtOnceBytes = 128 << 10;  // below, two system calls cost as much
+constexpr int kMadvPopulateRead = 22;                 // MADV_POPULATE_READ, which headers may lack
+
 std::string name_of(base::RegionId id) { return "region " + std::to_string(id.value); }
 
 // A duplicate would share the mode of the one descriptor there is; opening it anew does not.
@@ -62,6 +66,25 @@ unsigned char* Region::at(const wire::BlobRef& ref) const {
 std::shared_ptr<unsigned char> Region::map_private(const wire::BlobRef& ref) const {
   (void)at(ref);
   return base::map_private(fd_, ref.offset_bytes, ref.size_bytes, name_of(id_));
+}
+
+void Region::map_existing(const wire::BlobRef& ref) noexcept {
+  constexpr std::uint64_t kStepPages = 1024;
+  if (ref.size_bytes < kMapAtOnceBytes || pages_mapped_.exchange(true)) return;
+  const std::uint64_t end = (ref.offset_bytes + ref.size_bytes) / kPageBytes;
+  unsigned char exists[kStepPages];
+  for (std::uint64_t page = ref.offset_bytes / kPageBytes; page < end;) {
+    const std::uint64_t step = std::min(kStepPages, end - page);
+    if (::mincore(data_ + page * kPageBytes, step * kPageBytes, exists) != 0) return;
+    for (std::uint64_t first = 0, next; first < step; first = next) {
+      const bool run_exists = (exists[first] & 1) != 0;
+      for (next = first + 1; next < step && ((exists[next] & 1) != 0) == run_exists;) ++next;
+      if (run_exists && ::madvise(data_ + (page + first) * kPageBytes, (next - first) * kPageBytes,
+                                  kMadvPopulateRead) != 0)
+        return;  // before Linux 5.14
+    }
+    page += step;
+  }
 }
 
 base::UniqueFd Region::open_read_only() const { return reopen(fd_, O_RDONLY); }

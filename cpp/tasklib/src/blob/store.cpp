@@ -104,13 +104,18 @@ std::shared_ptr<Region> Store::region(base::RegionId id) const {
   return found->second.region;
 }
 
-Store::Entry* Store::find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes,
-                                   std::uint64_t room_bytes) {
-  for (auto& [id, entry] : regions_)
-    if (!entry.writer && entry.largest_gap >= gap_bytes && entry.punched_bytes <= room_bytes &&
-        entry.region->size_bytes() <= at_most_bytes)
-      return &entry;
-  return nullptr;
+// One that this writer had before is best: its page tables are warm, too.
+Store::Entry* Store::find_unleased(Holder writer, std::uint64_t gap_bytes,
+                                   std::uint64_t at_most_bytes, std::uint64_t room_bytes) {
+  Entry* found = nullptr;
+  for (auto& [id, entry] : regions_) {
+    if (entry.writer || entry.largest_gap < gap_bytes || entry.punched_bytes > room_bytes ||
+        entry.region->size_bytes() > at_most_bytes)
+      continue;
+    if (entry.last_writer == writer) return &entry;
+    if (found == nullptr) found = &entry;
+  }
+  return found;
 }
 
 void Store::punch_gaps() {
@@ -237,12 +242,12 @@ Store::Lease Store::lease(Holder writer, std::uint64_t size_bytes) {
   const std::uint64_t comfortable =
       ordinary ? std::max(extent_size(size_bytes), wanted / 4) : extent_size(size_bytes);
   const std::uint64_t at_most = std::max(ordinary_bytes_, wanted + wanted / 4);
-  Entry* entry = find_unleased(comfortable, at_most, 0);
+  Entry* entry = find_unleased(writer, comfortable, at_most, 0);
   if (entry == nullptr) {
     std::uint64_t room_bytes = room().without_warm_bytes;
-    entry = find_unleased(comfortable, at_most, room_bytes);
+    entry = find_unleased(writer, comfortable, at_most, room_bytes);
     if (entry == nullptr && room_bytes < wanted) {
-      entry = find_unleased(extent_size(size_bytes), kAnySize, room_bytes);
+      entry = find_unleased(writer, extent_size(size_bytes), kAnySize, room_bytes);
       if (entry == nullptr) {
         punch_gaps();
         room_bytes = room().without_warm_bytes;
@@ -261,7 +266,7 @@ Store::Lease Store::lease(Holder writer, std::uint64_t size_bytes) {
     usage_.regions_bytes += entry->punched_bytes;
     usage_.punched_bytes -= std::exchange(entry->punched_bytes, 0);
   }
-  entry->writer = writer;
+  entry->writer = entry->last_writer = writer;
   HolderState& holder = holders_[writer];
   holder.leases.insert(entry->region->id());
   if (writer != kClient) holder.sent.insert(entry->region->id());

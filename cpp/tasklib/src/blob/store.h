@@ -136,7 +136,8 @@ class Store {
 
   struct Entry {
     std::shared_ptr<Region> region;
-    std::optional<Holder> writer;  // of the lease
+    std::optional<Holder> writer;       // of the lease
+    std::optional<Holder> last_writer;  // of the lease, or of the one before
     Blobs blobs;
     std::vector<std::uint64_t> untold;          // offsets of free blobs, while leased
     std::uint64_t largest_gap = 0;              // between blobs; kept while not leased
@@ -174,7 +175,7 @@ class Store {
   void settle(Entry& entry, base::TimePoint now);
 
   /// `room_bytes`: what may be counted again of what was punched.
-  Entry* find_unleased(std::uint64_t gap_bytes, std::uint64_t at_most_bytes,
+  Entry* find_unleased(Holder writer, std::uint64_t gap_bytes, std::uint64_t at_most_bytes,
                        std::uint64_t room_bytes);
   void punch_gaps();
   Entry& make_region(std::uint64_t size_bytes);

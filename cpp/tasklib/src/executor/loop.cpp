@@ -260,11 +260,13 @@ void Loop::handle(wire::Region&& message) {
   if (!fd)
     throw base::ProtocolError("region " + std::to_string(message.id.value) +
                               " came without a descriptor");
-  auto region = blob::Region::map(
-      message.id, message.size_bytes, std::move(*fd),
-      message.writable ? blob::Region::Access::read_write : blob::Region::Access::read_only);
-  regions_[message.id.value] = region;
-  if (message.writable) room_->add_lease(std::move(region), message.free);
+  std::shared_ptr<blob::Region>& region = regions_[message.id.value];
+  const auto access =
+      message.writable ? blob::Region::Access::read_write : blob::Region::Access::read_only;
+  // Leased again: the old mapping has its pages.
+  if (!region || region->access() != access || region->size_bytes() != message.size_bytes)
+    region = blob::Region::map(message.id, message.size_bytes, std::move(*fd), access);
+  if (message.writable) room_->add_lease(region, message.free);
   if (message.request != 0) answer_request(message.request, std::nullopt);
 }
 

@@ -218,10 +218,12 @@ MutableBlob Loop::allocate(std::size_t size_bytes) {
 }
 
 std::shared_ptr<RoomContent> Loop::allocate_in_room(std::uint64_t size_bytes) {
-  bool returned_idle = false;
+  bool returned_idle = false, granted = false;
   for (;;) {
-    if (auto allocation = room_->allocate(size_bytes))
+    if (auto allocation = room_->allocate(size_bytes)) {
+      if (granted) allocation->region->map_existing(allocation->ref);
       return std::make_shared<RoomContent>(room_, std::move(*allocation));
+    }
     wire::LeaseRequest request;
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -231,7 +233,8 @@ std::shared_ptr<RoomContent> Loop::allocate_in_room(std::uint64_t size_bytes) {
     append(request);
     flush();
     const std::optional<std::string> refusal = await_lease(request.request);
-    if (!refusal) continue;
+    granted = !refusal;
+    if (granted) continue;
     // Meanwhile something may have become free in our own leases; or perhaps the governor can make
     // room of what we hold and don't use.
     if (auto allocation = room_->allocate(size_bytes))
