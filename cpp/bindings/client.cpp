@@ -12,6 +12,7 @@
 #include "builtin/tree.h"
 #include "engine.h"
 #include "errors.h"
+#include "object_data.h"
 #include "objects.h"
 #include "session_core.h"
 #include "values.h"
@@ -475,7 +476,8 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
                                     std::string run_directory,
                                     const std::vector<ResourceTuple>& resources,
                                     std::uint64_t task_memory_bytes, std::string events_file,
-                                    const std::optional<std::string>& spill) {
+                                    const std::optional<std::string>& spill,
+                                    std::uint64_t inline_limit_bytes) {
   GovernorOptions options;
   for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
@@ -487,6 +489,7 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
   options.events_file = std::move(events_file);
   options.spill = spill.has_value();
   options.spill_directory = spill.value_or("");
+  options.inline_limit_bytes = inline_limit_bytes;
   return std::make_shared<Engine>(std::move(options));
 }
 
@@ -610,10 +613,12 @@ py::list store_blobs(Engine& engine) {
 }
 
 void bind_engine(py::module_& module) {
+  module.attr("INLINE_LIMIT_BYTES") = kInlineLimitBytes;
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
-           py::arg("task_memory_bytes"), py::arg("events_file"), py::arg("spill"))
+           py::arg("task_memory_bytes"), py::arg("events_file"), py::arg("spill"),
+           py::arg("inline_limit_bytes"))
       .def_property_readonly("closed", &Engine::closed)
       .def_property_readonly("cpus", &Engine::cpus)
       .def_property_readonly("run_directory", &Engine::run_directory)

@@ -287,7 +287,7 @@ Governor::Wait Governor::wait(const CompletionQueue& queue, std::optional<TimePo
 
 std::shared_ptr<graph::ObjectData> Governor::put(ByteView bytes,
                                                  const std::function<void()>& interrupted) {
-  if (bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(bytes);
+  if (bytes.size < impl_->runtime.inline_limit_bytes()) return std::make_shared<InlineData>(bytes);
   try {
     const auto upload = allocate(bytes.size, interrupted);
     std::memcpy(upload.bytes, bytes.data, bytes.size);
@@ -340,6 +340,7 @@ Governor::Upload Governor::allocate(std::uint64_t size_bytes,
     impl_->run_even_if_closed([&] { impl_->runtime.add_room_waiter(-1); });
     if (outcome == Wait::interrupted && interrupted) interrupted();
   }
+  data->region->map_existing(data->ref);
   unsigned char* bytes = data->region->at(data->ref);
   return {std::move(data), bytes};
 }

@@ -17,8 +17,13 @@
 
 namespace rain {
 
-/// Blobs from this size on go through shared memory; smaller ones ride in the message.
-inline constexpr std::uint64_t kInlineLimitBytes = 64 * 1024;
+/// Blobs from this size on go through shared memory; smaller ones ride in the message. Where the
+/// two cost the same for one blob alone, as measured (docs/performance.md).
+inline constexpr std::uint64_t kInlineLimitBytes = 8 * 1024;
+
+/// Files below this size are read into memory when they become data, and written anew for each
+/// program that reads such data; larger ones are copied and linked.
+inline constexpr std::uint64_t kSmallFileBytes = 64 * 1024;
 
 /// What data left behind when their last owner went, on whatever thread, until the token holder
 /// sees to it: blobs that the store has to hear of, directories to remove. Shared by all data;

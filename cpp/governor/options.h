@@ -29,10 +29,11 @@ struct ExecutorSpec {
 struct GovernorOptions {
   std::vector<ExecutorSpec> executors;
   std::uint32_t cpus = 1;
-  std::uint64_t memory_bytes = 0;       // budget of the blob store; 0: blob::default_budget_bytes()
-  bool spill = true;                    // blobs that nobody views go to a disk when memory is short
-  std::string spill_directory;          // there; empty: SpillPlace chooses
-  std::uint64_t task_memory_bytes = 0;  // for tasks with a memory limit; 0: all there is
+  std::uint64_t memory_bytes = 0;  // budget of the blob store; 0: blob::default_budget_bytes()
+  bool spill = true;               // blobs that nobody views go to a disk when memory is short
+  std::string spill_directory;     // there; empty: SpillPlace chooses
+  std::uint64_t inline_limit_bytes = 0;    // 0: kInlineLimitBytes; another one: for benchmarks
+  std::uint64_t task_memory_bytes = 0;     // for tasks with a memory limit; 0: all there is
   std::vector<graph::Resource> resources;  // not "memory"
   std::string launcher_program;            // path
   std::string run_directory_parent;  // a private 0700 directory is made in it; empty: the default

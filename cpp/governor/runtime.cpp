@@ -97,6 +97,8 @@ const std::string& MethodTable::name(std::uint32_t method) const {
 
 Runtime::Runtime(const GovernorOptions& options)
     : cpus_(options.cpus),
+      inline_limit_bytes_(options.inline_limit_bytes ? options.inline_limit_bytes
+                                                     : kInlineLimitBytes),
       specs_(options.executors),
       run_directory_(process::make_run_directory(options.run_directory_parent)),
       data_directory_(run_directory_ + "/data"),
@@ -254,7 +256,9 @@ void Runtime::flush_freed() {
   if (!freed_of_client.empty()) give_up_idle_leases();
   for (auto& [id, session] : sessions_) {
     if (!session->registered() || session->protocol() != Protocol::cbor2) continue;
-    for (auto& freed : store_.take_freed(id)) session->send(std::move(freed));
+    // A process without calls is not woken for this: it hears of it together with the next one.
+    if (session->in_flight() > 0 || session->dirty)
+      for (auto& freed : store_.take_freed(id)) session->send(std::move(freed));
     for (auto region : store_.take_dropped(id)) session->send(tasklib::wire::RegionDropped{region});
     if (session->dirty) dirty_.push_back(session.get());
   }

@@ -99,6 +99,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// Starts a process unless there is one.
   void start_one(graph::TypeIndex type);
 
+  /// Thread-safe.
+  std::uint64_t inline_limit_bytes() const { return inline_limit_bytes_; }
   /// Room for a blob of the client's own. Throws StoreFull.
   std::shared_ptr<BlobData> allocate(std::uint64_t size_bytes) override;
   std::string spill_path() override;
@@ -241,6 +243,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void arm_timer();
 
   const std::uint32_t cpus_;
+  const std::uint64_t inline_limit_bytes_;
   const std::vector<ExecutorSpec> specs_;
   const std::string run_directory_;
   DataDirectory data_directory_;

@@ -356,7 +356,8 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
                         "' is a directory and came in memory (as a tar archive, or as a blob); "
                         "return it as a path inside the executor's directory");
     }
-    if (memory->bytes.size < kInlineLimitBytes) return std::make_shared<InlineData>(memory->bytes);
+    if (memory->bytes.size < inline_limit_bytes_)
+      return std::make_shared<InlineData>(memory->bytes);
     // An executor that knows no regions: into shared memory once, for all who read it later.
     std::shared_ptr<BlobData> blob;
     try {

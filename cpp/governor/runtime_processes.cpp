@@ -347,7 +347,7 @@ void Runtime::on_registered(Session& session) {
   session.deadline.reset();
   offers_[session.type] = {session.tasks(), nullptr, session.protocol() == Protocol::cbor1};
   ++changes_;
-  if (session.protocol() == Protocol::cbor2) session.send_welcome(kInlineLimitBytes);
+  if (session.protocol() == Protocol::cbor2) session.send_welcome(inline_limit_bytes_);
   dirty_.push_back(&session);
   core_.on_executor_ready(session.id, session.traits(), Clock::now());
 }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from rain.client.client import Client
 from rain.client.data import DataObject
@@ -189,6 +189,8 @@ def default_session() -> Session | None: ...
 
 # ---- client.h
 
+INLINE_LIMIT_BYTES: Final[int]
+
 class Engine:
     def __init__(
         self,
@@ -201,6 +203,7 @@ class Engine:
         task_memory_bytes: int,
         events_file: str,
         spill: str | None,
+        inline_limit_bytes: int,
     ) -> None: ...
     @property
     def closed(self) -> bool: ...

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rain._core import INLINE_LIMIT_BYTES as LIMIT
 from rain.client import (
     Client,
     DataObject,
@@ -100,7 +101,7 @@ def test_constant_can_be_fetched(session: Session) -> None:
     assert pickled({"a": [1]}).fetch().load() == {"a": [1]}
 
 
-@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 5_000_001])
+@pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 5_000_001])
 def test_bytes_survive_the_way_at_any_size(session: Session, size: int) -> None:
     data = bytes(range(251)) * (size // 251 + 1)
     data = data[:size]

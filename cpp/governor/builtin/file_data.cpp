@@ -29,9 +29,9 @@ std::shared_ptr<Data> small_data(const std::string& path) {
   if (!S_ISREG(status.st_mode)) {
     throw Error("Path '" + printable(path) + "' is neither a file nor a directory");
   }
-  if (static_cast<std::uint64_t>(status.st_size) >= kInlineLimitBytes) return nullptr;
+  if (static_cast<std::uint64_t>(status.st_size) >= kSmallFileBytes) return nullptr;
   if (status.st_size > 0 && (status.st_mode & 0111) != 0) return nullptr;
-  std::string content(kInlineLimitBytes, '\0');
+  std::string content(kSmallFileBytes, '\0');
   std::size_t size = 0;
   while (size < content.size()) {
     const ssize_t count = checked("read", printable(path), [&] {

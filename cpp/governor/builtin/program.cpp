@@ -277,7 +277,7 @@ class RunJob final : public Job, public Pool::Work, public std::enable_shared_fr
       copy_tree(data.path(), path, input.write ? Copy::writable : Copy::linked, &stop_);
       return;
     }
-    const bool small = data.size_bytes < kInlineLimitBytes && !data.is_on_disk();
+    const bool small = data.size_bytes < kSmallFileBytes && !data.is_on_disk();
     if (input.write || small) {
       return write_file(data, path, (input.write ? 0600 : 0400) | executable_bits(data), &stop_);
     }

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _GDB_SLOWNESS = 4  # it reads symbols before a program registers
 _LAUNCHER = os.path.join("_bin", "rain-launcher")
 
+# From which size on blobs go through shared memory. Only benchmarks set another one.
+inline_limit_bytes = _core.INLINE_LIMIT_BYTES
+
 
 def start(
     config_file: str | PathLike[str] | None,
@@ -84,6 +87,7 @@ def start(
         run_directory="" if run_directory is None else os.path.abspath(run_directory),
         events_file="" if events is None else os.path.abspath(events),
         spill=(None if spill is False else "" if spill is True else os.path.abspath(spill)),
+        inline_limit_bytes=inline_limit_bytes,
     )
     return engine, specs
 
