@@ -64,8 +64,11 @@ class Case:
     def _measures(self) -> list[Measure]:
         return [self.ours, *(peer.measure for peer in self.peers)]
 
+    def _medians(self) -> list[float]:
+        return [statistics.median(values) for values in self.figures]
+
     def lines(self) -> list[str]:
-        ours, *theirs = medians = [statistics.median(values) for values in self.figures]
+        ours, *theirs = medians = self._medians()
         lines = [f"{self.name:14} {ours:12.4g}  {self.title}"]
         for peer, figure in zip(self.peers, theirs, strict=True):
             lines.append(f"{'':14} {figure:12.4g}  {peer.name}   -> {self.ratio(ours, figure)}")
@@ -74,7 +77,7 @@ class Case:
         return lines
 
     def as_json(self) -> dict[str, object]:
-        ours, *theirs = [statistics.median(values) for values in self.figures]
+        ours, *theirs = self._medians()
         return {
             "title": self.title,
             "ours": self.figures[0],
@@ -82,6 +85,7 @@ class Case:
                 {"name": peer.name, "figures": values, "ratio": self.ratio(ours, figure)}
                 for peer, values, figure in zip(self.peers, self.figures[1:], theirs, strict=True)
             ],
+            "check": self.check(self._medians()) if self.check else None,
         }
 
 
@@ -91,6 +95,10 @@ def installed(package: str, what: str) -> bool:
         return True
     print(f"left out: {what}, since {package} is not installed: pip install {package}")
     return False
+
+
+def met(yes: bool) -> str:
+    return "met" if yes else "MISSED"
 
 
 def seconds(action: Callable[[], object]) -> float:

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 from cases import BUILD, HERE
+from rain import _core
 
-GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat", "data")
+GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat", "data", "store")
 
 
 def build_executors() -> None:
@@ -59,12 +60,21 @@ def main() -> int:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "processor": cpu_model(),
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "load_before": os.getloadavg()[0],
     }
     print(
         f"{machine['processor']}, {cpus} CPUs, Linux {machine['kernel']}, "
-        f"Python {machine['python']}, {rounds} rounds, medians"
+        f"Python {machine['python']}, load {machine['load_before']:.1f} before, "
+        f"{rounds} rounds, medians"
     )
-    result = {"machine": machine, "rounds": rounds, "command": " ".join(sys.argv), "cases": {}}
+    result = {
+        "machine": machine,
+        "rounds": rounds,
+        "command": " ".join(sys.argv),
+        "inline_limit": _core.INLINE_LIMIT_BYTES,
+        "cases": {},
+    }
     for group in GROUPS:
         module = importlib.import_module(f"groups.{group}")
         if arguments.only and not {group, *module.NAMES} & set(arguments.only):

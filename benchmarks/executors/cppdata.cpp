@@ -31,8 +31,9 @@ int main() {
   // Sum of all bytes.
   executor.add_task("sum", [](tasklib::Context&, auto& inputs, auto& outputs) {
     const unsigned char* bytes = inputs[0]->get_ptr();
+    const std::size_t size = inputs[0]->get_size();
     std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < inputs[0]->get_size(); ++i) sum += bytes[i];
+    for (std::size_t i = 0; i < size; ++i) sum += bytes[i];
     outputs.push_back(text(sum));
   });
   executor.start();

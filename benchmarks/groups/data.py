@@ -13,18 +13,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from cases import BUILD, HERE, Case, Peer, fraction, installed, seconds
+from cases import BUILD, HERE, Case, Peer, fraction, installed, met, seconds
 from rain import client as rain
 
 MB = 1_000_000
 HAND_OFF_KB = (1, 100, 1_000, 10_000, 100_000, 1_000_000)
 NAMES = (
     *(f"pass-{size}-{how}" for size in ("100", "1000") for how in ("cc", "cp", "pc", "pp")),
-    "pass-cold",
-    "pass-sum",
+    *(f"pass-{size}-{what}" for size in ("100", "1000") for what in ("cold", "sum", "sum-cold")),
     *(f"hand-off-{size}k" for size in HAND_OFF_KB),
     "readers",
-    "refill",
+    "readers-memory",
     "chain",
 )
 LANGUAGES = {"c": "cppdata", "p": "pydata"}
@@ -60,11 +59,11 @@ def passed(client: rain.Client, how: str, size: int, consumer: str = "first") ->
     return end
 
 
-def passed_cold(how: str, size: int) -> float:
+def passed_cold(how: str, size: int, consumer: str) -> float:
     """The same in a new client, whose processes run already but whose store has no page."""
     with rain.Client(executors=registrations(), record=True) as client:
         passed(client, how, 1)
-        return passed(client, how, size)
+        return passed(client, how, size, consumer)
 
 
 def hand_off(client: rain.Client, size: int, count: int) -> float:
@@ -80,17 +79,6 @@ def hand_off(client: rain.Client, size: int, count: int) -> float:
             look("c", "size", data).output.fetch()
             times.append(time.perf_counter() - start)
     return statistics.median(times) * 1e3
-
-
-def refill(client: rain.Client, size: int, count: int) -> float:
-    """Bytes a second of tasks that allocate, fill and give up a blob, one after the other."""
-    with client.new_session() as session:
-        start = time.perf_counter()
-        for _ in range(count):
-            task = fill("c", size)
-            session.submit()
-            task.wait()
-        return count * size / (time.perf_counter() - start)
 
 
 def expect(found: int, expected: int) -> None:
@@ -197,64 +185,58 @@ class Others:
         return statistics.median(times) * 1e3
 
 
-def warm_buffer(size: int, count: int) -> float:
-    """Bytes a second of filling one buffer again and again, in this process."""
-    buffer = np.zeros(size, np.uint8)
-    buffer.fill(7)
-    start = time.perf_counter()
-    for _ in range(count):
-        buffer.fill(7)
-    return count * size / (time.perf_counter() - start)
+# ---- readers of one blob ------------------------------------------------------------------------
 
 
-def fresh_memory(size: int, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        with mmap.mmap(-1, size) as memory:
-            np.frombuffer(memory, np.uint8).fill(7)
-    return count * size / (time.perf_counter() - start)
-
-
-def fresh_memfd(size: int, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        fd = os.memfd_create("fresh")
-        os.ftruncate(fd, size)
-        with mmap.mmap(fd, size) as memory:
-            np.frombuffer(memory, np.uint8).fill(7)
-        os.close(fd)
-    return count * size / (time.perf_counter() - start)
-
-
-# ---- the machine's memory -----------------------------------------------------------------------
-
-
-def shared_bytes() -> int:
-    """Pages of shared memory in the whole machine."""
-    with open("/proc/meminfo") as lines:
-        for line in lines:
-            if line.startswith("Shmem:"):
-                return int(line.split()[1]) * 1024
-    raise SystemExit("/proc/meminfo has no line Shmem")
-
-
-def readers(client: rain.Client, size: int, count: int) -> float:
-    """Milliseconds of set-up for each of `count` readers of one blob, which share its pages."""
+@contextlib.contextmanager
+def filled(client: rain.Client, size: int) -> Iterator[tuple[rain.Session, rain.DataObject]]:
     with client.new_session() as session:
         data = fill("c", size).output
         data.keep()
         session.submit()
         data.wait()
-        before = shared_bytes()
+        yield session, data
+
+
+def readers(client: rain.Client, size: int, count: int) -> float:
+    """Milliseconds of set-up for each of `count` readers of one blob: until all have looked."""
+    with filled(client, size) as (session, data):
         start = time.perf_counter()
         tasks = [look("c", "first", data) for _ in range(count)]
         session.submit()
         session.wait(tasks)
-        elapsed = time.perf_counter() - start
-        extra = shared_bytes() - before
-        if extra > 0.01 * size:
-            raise SystemExit(f"{count} readers of {size} bytes take {extra} bytes of shared memory")
-    return elapsed / count * 1e3
+        return (time.perf_counter() - start) / count * 1e3
+
+
+def used_bytes(pids: list[int]) -> int:
+    """Memory of these processes, in which a page that several map counts once (Pss)."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps_rollup") as lines:
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total * 1024
+
+
+def readers_memory(size: int, count: int) -> float:
+    """MB that a blob and `count` processes take up, each of which reads all of it."""
+    executors = registrations() | {
+        "cppdata": {"command": [str(BUILD / "cppdata")], "prestart": count}
+    }
+    with rain.Client(executors=executors, cpus=count, record=True) as client:
+        with client.new_session() as session:
+            tasks = [look("c", "sum", fill("c", 1)) for _ in range(count)]
+            session.submit()
+            session.wait(tasks)
+        pids = [os.getpid(), *client.info()["executor_pids"]]
+        before = used_bytes(pids)
+        client.report()
+        with filled(client, size) as (session, data):
+            tasks = [look("c", "sum", data) for _ in range(count)]
+            session.submit()
+            session.wait(tasks)
+            after = used_bytes(pids)
+        expect(len({line.process for line in client.report() if line.task_type.endswith("sum")}), count)
+        return (after - before) / MB
 
 
 def chain(client: rain.Client, size: int, count: int) -> float:
@@ -291,10 +273,6 @@ def empty_chain(client: rain.Client, count: int) -> float:
 # ---- the cases ----------------------------------------------------------------------------------
 
 
-def met(yes: bool) -> str:
-    return "met" if yes else "MISSED"
-
-
 def at_most(**limits: float) -> Callable[[list[float], list[Peer]], str]:
     """What to print about the targets: peer's name -> the largest fraction of its time."""
 
@@ -323,6 +301,28 @@ def case(
     )
 
 
+def others_of_passing(client: rain.Client, others: Others, size: int) -> Iterator[Case]:
+    """Cold, and with a consumer that reads everything: printed without a target."""
+    for what, consumer, cold in (
+        ("cold", "first", True),
+        ("sum", "sum", False),
+        ("sum-cold", "sum", True),
+    ):
+
+        def measured(consumer: str = consumer, cold: bool = cold) -> float:
+            if cold:
+                return passed_cold("cp", size * MB, consumer)
+            return passed(client, "cp", size * MB, consumer)
+
+        reads = "summed" if consumer == "sum" else "first byte read"
+        yield case(
+            f"pass-{size}-{what}",
+            f"{size} MB, C++ -> Python, filled, {reads}, {'cold' if cold else 'warm'} [s]",
+            measured,
+            others.passing(size * MB, total if consumer == "sum" else first),
+        )
+
+
 WAYS = {"cc": "C++ -> C++", "cp": "C++ -> Python", "pc": "Python -> C++", "pp": "Python -> Python"}
 
 
@@ -348,22 +348,7 @@ def cases(quick: bool, cpus: int) -> Iterator[list[Case]]:
                         **({"in one process": 0.5} if size == 1000 else {}),
                     )
                 )
-        found.append(
-            case(
-                "pass-cold",
-                "100 MB, C++ -> Python, filled, first byte read, cold [s]",
-                lambda: passed_cold("cp", 100 * MB),
-                others.passing(100 * MB),
-            )
-        )
-        found.append(
-            case(
-                "pass-sum",
-                "100 MB, C++ -> Python, filled, summed, warm [s]",
-                lambda: passed(client, "cp", 100 * MB, "sum"),
-                others.passing(100 * MB, total),
-            )
-        )
+            found += others_of_passing(client, others, size)
         sizes = (
             (1_000, MB, 100 * MB) if quick else (1_000, 100_000, MB, 10 * MB, 100 * MB, 1000 * MB)
         )
@@ -382,27 +367,25 @@ def cases(quick: bool, cpus: int) -> Iterator[list[Case]]:
                 )
             )
         big = 100 * MB if quick else 1000 * MB
+        big = 100 * MB if quick else 1000 * MB
+        crowd = stack.enter_context(rain.Client(executors=registrations(), cpus=8))
         found.append(
             case(
                 "readers",
-                f"{big // MB} MB, 8 readers, each [ms]; shared memory checked",
-                lambda: readers(client, big, 8),
-                [Peer("one reader", lambda: readers(client, big, 1))],
+                f"{big // MB} MB, 8 readers, each [ms]",
+                lambda: readers(crowd, big, 8),
+                [Peer("one reader", lambda: readers(crowd, big, 1))],
                 one=1.1,
             )
         )
         found.append(
             Case(
-                "refill",
-                "allocate + fill + release 64 MB, task after task [B/s]",
-                lambda: refill(client, 64 << 20, 20),
-                [
-                    Peer("one warm buffer in this process", lambda: warm_buffer(64 << 20, 20)),
-                    Peer("fresh memory each time", lambda: fresh_memory(64 << 20, 20)),
-                    Peer("fresh memfd each time", lambda: fresh_memfd(64 << 20, 20)),
-                ],
+                "readers-memory",
+                f"{big // MB} MB, 8 processes that read all of it: memory in all [MB]",
+                lambda: readers_memory(big, 8),
+                [Peer("its size", lambda: big / MB)],
                 fraction,
-                lambda medians: f">= 0.8x of a warm buffer: {met(medians[0] >= 0.8 * medians[1])}",
+                lambda medians: f"within 1 %: {met(abs(medians[0] / medians[1] - 1) <= 0.01)}",
             )
         )
         found.append(
