@@ -235,7 +235,9 @@ def readers_memory(size: int, count: int) -> float:
             session.submit()
             session.wait(tasks)
             after = used_bytes(pids)
-        expect(len({line.process for line in client.report() if line.task_type.endswith("sum")}), count)
+        expect(
+            len({line.process for line in client.report() if line.task_type.endswith("sum")}), count
+        )
         return (after - before) / MB
 
 
