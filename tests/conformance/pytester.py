@@ -193,6 +193,16 @@ def read_pages(ctx: Context, data: DataInstance) -> str:
     return json.dumps({"sum": total, "grown": grown})
 
 
+@executor.task
+def stall(ctx: Context, *inputs: DataInstance) -> None:
+    """config: size. Has read all of its inputs and written half of its output, and never ends."""
+    output = memoryview(ctx.alloc(ctx.config["size"]))
+    total = sum(sum(memoryview(data)[::4096]) for data in inputs)
+    output[: len(output) // 2] = bytes([total % 256]) * (len(output) // 2)
+    while True:
+        signal.pause()
+
+
 # ---- What is known besides bytes ----------------------------------------------------------------
 
 

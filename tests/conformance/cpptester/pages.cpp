@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -93,10 +94,21 @@ void read_pages(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs)
       Value(Value::Map{{"sum", sum}, {"grown", grown}}).to_json()));
 }
 
+// config: size. Has read all of its inputs and written half of its output, and never ends.
+void stall(Context& ctx, DataInstanceVec& inputs, DataInstanceVec&) {
+  auto output = ctx.alloc(ctx.config().at("size").as_uint());
+  unsigned char sum = 0;
+  for (auto& input : inputs)
+    for (std::size_t at = 0; at < input->get_size(); at += 4096) sum += input->get_ptr()[at];
+  std::memset(output.data(), sum, output.size() / 2);
+  for (;;) ::pause();
+}
+
 }  // namespace
 
 void add_page_tasks(tasklib::Executor& executor) {
   executor.add_task("write_ends", write_ends);
   executor.add_task("read_ends", read_ends);
   executor.add_task("read_pages", read_pages);
+  executor.add_task("stall", stall);
 }

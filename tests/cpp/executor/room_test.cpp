@@ -52,6 +52,16 @@ TEST_F(RoomTest, ignores_what_is_freed_in_a_lease_that_was_returned) {
   EXPECT_FALSE(room.allocate(kBlob));
 }
 
+TEST_F(RoomTest, keeps_a_lease_that_was_asked_for_until_it_was_used) {
+  constexpr base::RegionId kAsked{4};
+  room.add_lease(blob::Region::create(kAsked, 65536), {{0, 65536}}, true);
+  EXPECT_EQ(room.give_up_idle_leases(0), std::vector<base::RegionId>{kRegion});
+  EXPECT_TRUE(room.give_up_idle_leases(0).empty());
+  const auto allocation = room.allocate(kBlob).value();
+  room.give_back(allocation.ref);
+  EXPECT_EQ(room.give_up_idle_leases(0), std::vector<base::RegionId>{kAsked});
+}
+
 TEST_F(RoomTest, keeps_leases_with_unsealed_or_viewed_outputs) {
   const auto allocation = room.allocate(kBlob).value();
   EXPECT_TRUE(room.give_up_idle_leases(0).empty());

@@ -94,10 +94,11 @@ void Arena::free(const wire::BlobRef& ref) {
   lease.unsealed.erase(first, last);
 }
 
-std::vector<base::RegionId> Arena::give_up_idle_leases() {
+std::vector<base::RegionId> Arena::give_up_idle_leases(const std::set<base::RegionId>& but) {
   std::vector<base::RegionId> idle;
   for (auto lease = leases_.begin(); lease != leases_.end();) {
-    if (lease->second.unsealed.empty() && lease->second.unsealed_empty == 0) {
+    if (lease->second.unsealed.empty() && lease->second.unsealed_empty == 0 &&
+        but.count(lease->first) == 0) {
       idle.push_back(lease->first);
       lease = leases_.erase(lease);
     } else {

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/ids.h"
@@ -38,8 +39,9 @@ class Arena {
   /// caller asks holds() first, and ignores it.)
   void free(const wire::BlobRef& ref);
   /// Leases in which nothing is being written (all that was allocated is sealed or free), to be
-  /// returned. They are no longer ours; the process keeps them mapped until RegionDropped.
-  std::vector<base::RegionId> give_up_idle_leases();
+  /// returned; not those in `but`. They are no longer ours; the process keeps them mapped until
+  /// RegionDropped.
+  std::vector<base::RegionId> give_up_idle_leases(const std::set<base::RegionId>& but = {});
   bool holds(base::RegionId region) const { return leases_.count(region) != 0; }
   std::uint64_t free_bytes() const;
 

@@ -266,7 +266,7 @@ void Loop::handle(wire::Region&& message) {
   // Leased again: the old mapping has its pages.
   if (!region || region->access() != access || region->size_bytes() != message.size_bytes)
     region = blob::Region::map(message.id, message.size_bytes, std::move(*fd), access);
-  if (message.writable) room_->add_lease(region, message.free);
+  if (message.writable) room_->add_lease(region, message.free, message.request != 0);
   if (message.request != 0) answer_request(message.request, std::nullopt);
 }
 

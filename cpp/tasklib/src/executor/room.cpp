@@ -6,19 +6,24 @@ namespace tasklib::executor {
 
 std::optional<blob::Arena::Allocation> Room::allocate(std::uint64_t size_bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
-  return arena_.allocate(size_bytes);
+  auto allocation = arena_.allocate(size_bytes);
+  if (allocation) promised_.erase(allocation->ref.region);
+  return allocation;
 }
 
-void Room::add_lease(std::shared_ptr<blob::Region> region, const std::vector<wire::Extent>& free) {
+void Room::add_lease(std::shared_ptr<blob::Region> region, const std::vector<wire::Extent>& free,
+                     bool promised) {
   std::lock_guard<std::mutex> lock(mutex_);
+  const base::RegionId id = region->id();
   arena_.add_lease(std::move(region), free);
+  if (promised) promised_.insert(id);
   ++leases_;
 }
 
 std::vector<base::RegionId> Room::give_up_idle_leases(std::size_t keep) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (leases_ <= keep || !views_.empty()) return {};
-  std::vector<base::RegionId> idle = arena_.give_up_idle_leases();
+  std::vector<base::RegionId> idle = arena_.give_up_idle_leases(promised_);
   leases_ -= idle.size();
   return idle;
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -20,8 +21,11 @@ namespace tasklib::executor {
 class Room {
  public:
   std::optional<blob::Arena::Allocation> allocate(std::uint64_t size_bytes);
-  void add_lease(std::shared_ptr<blob::Region> region, const std::vector<wire::Extent>& free);
-  /// All leases in which nothing is being written or viewed, if there are more than `keep` leases.
+  /// `promised`: somebody asked for it. Else it might be asked back before he comes to use it.
+  void add_lease(std::shared_ptr<blob::Region> region, const std::vector<wire::Extent>& free,
+                 bool promised = false);
+  /// All leases in which nothing is being written or viewed and that wait for nobody, if there are
+  /// more than `keep` leases.
   std::vector<base::RegionId> give_up_idle_leases(std::size_t keep);
 
   /// `allocated` was filled up to `size_bytes` (> 0), the rest is free again.
@@ -43,6 +47,7 @@ class Room {
   // Guarded by mutex_.
   blob::Arena arena_;
   std::size_t leases_ = 0;
+  std::set<base::RegionId> promised_;                               // until the first allocation
   std::map<std::pair<base::RegionId, std::uint64_t>, View> views_;  // sealed, by region and offset
 };
 
