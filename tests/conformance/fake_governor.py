@@ -243,9 +243,9 @@ class Executor:
         assert name == "register"
         return dict(data)
 
-    def welcome(self, *, credit: int = 64, inline_limit: int = INLINE_LIMIT) -> None:
+    def welcome(self, *, credit: int = 64, inline_limit: int = INLINE_LIMIT, **more: Any) -> None:
         self.board = Board()
-        data = {"credit": credit, "inline_limit": inline_limit, "board": True}
+        data = {"credit": credit, "inline_limit": inline_limit, "board": True, **more}
         self.send("welcome", data, self.board.fd)
 
     def start(self) -> Executor:

@@ -1,6 +1,7 @@
 """As much CBOR as a governor or an executor needs, without rain's own codec.
 
-Definite lengths, shortest integers and double floats are written; anything is read.
+Definite lengths, shortest integers and floats (single where that keeps the value, else double) are
+written; anything is read.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ def dumps(value: Any) -> bytes:
     if isinstance(value, int):
         return _head(0, value) if value >= 0 else _head(1, -1 - value)
     if isinstance(value, float):
+        try:
+            single = struct.pack(">f", value)
+        except OverflowError:
+            return b"\xfb" + struct.pack(">d", value)
+        if struct.unpack(">f", single) == (value,):
+            return b"\xfa" + single
         return b"\xfb" + struct.pack(">d", value)
     if isinstance(value, str):
         return _head(3, len(value.encode())) + value.encode()

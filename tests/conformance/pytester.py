@@ -250,6 +250,22 @@ def debug(ctx: Context, *inputs: DataInstance) -> str:
     return "done"
 
 
+@executor.task
+def say(ctx: Context) -> str:
+    """config: log, a list of [level, text]; debug, a list of texts; repeat: how often all of that
+    is said; then: "return", "abort", or "spin" until it is cancelled."""
+    for _ in range(ctx.config["repeat"]):
+        for level, text in ctx.config["log"]:
+            ctx.log(level, text)
+        for text in ctx.config["debug"]:
+            ctx.debug(text)
+    if ctx.config["then"] == "abort":
+        os.abort()
+    while ctx.config["then"] == "spin" and not ctx.cancelled():
+        time.sleep(0.001)
+    return "said"
+
+
 # ---- Time ---------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@
 #include "base/errors.h"
 #include "base/syscall.h"
 #include "wire/codec.h"
+#include "wire/version.h"
 
 namespace rain::process {
 
@@ -47,6 +48,9 @@ UniqueFd listen_at(const std::string& path) {
   checked("listen", path, [&] { return ::listen(fd.get(), 8); });
   return fd;
 }
+
+/// A byte within a character of UTF-8.
+bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
 }  // namespace
 
@@ -111,15 +115,17 @@ void ExecutorSession::on_frame(tasklib::base::ByteView payload, Listener& listen
   try {
     message = tasklib::wire::decode_to_governor(payload, protocol_);
   } catch (const ProtocolError& error) {
-    if (registered_) throw;
-    throw ProtocolError(std::string("Not registered by first message: ") + error.what());
+    std::string text = error.what();
+    if (!registered_) text = "Not registered by first message: " + text;
+    if (!registered_ || protocol_ == Protocol::cbor2) text += mismatch();
+    throw ProtocolError(text);
   }
   if (auto* reg = std::get_if<tasklib::wire::Register>(&message)) {
     if (registered_) throw ProtocolError("registered twice");
     check_registration(*reg, listener);
     listener.on_registered(*this);
   } else if (!registered_) {
-    throw ProtocolError("Not registered by first message");
+    throw ProtocolError("Not registered by first message" + mismatch());
   } else if (auto* result = std::get_if<tasklib::wire::Result>(&message)) {
     deliver_result(*result, listener);
   } else if (auto* released = std::get_if<tasklib::wire::Released>(&message)) {
@@ -128,19 +134,26 @@ void ExecutorSession::on_frame(tasklib::base::ByteView payload, Listener& listen
     listener.on_lease_request(*this, *request);
   } else if (auto* returned = std::get_if<tasklib::wire::LeaseReturned>(&message)) {
     listener.on_lease_returned(*this, *returned);
+  } else if (auto* log = std::get_if<tasklib::wire::Log>(&message)) {
+    deliver_log(*log, listener);
+  } else if (auto* debug = std::get_if<tasklib::wire::Debug>(&message)) {
+    keep_debug(*debug);
+  } else if (auto* pong = std::get_if<tasklib::wire::Pong>(&message)) {
+    listener.on_pong(*this, pong->number);
   }
 }
 
 void ExecutorSession::check_registration(const tasklib::wire::Register& message,
                                          Listener& listener) {
   // Order and texts: reference 1.4.
+  tasklib_version_ = message.tasklib_version;
   if (message.protocol == "cbor-2") {
     protocol_ = Protocol::cbor2;
   } else if (message.protocol == "cbor-1") {
     protocol_ = Protocol::cbor1;
   } else {
     throw ProtocolError("registered with invalid protocol; expected = cbor-1 or cbor-2, got = " +
-                        message.protocol);
+                        message.protocol + mismatch());
   }
   const auto own_id = static_cast<std::int64_t>(id.value);
   if (message.executor_id != own_id) {
@@ -171,6 +184,7 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
     };
     wants_board_ = announced(tasklib::wire::kFeatureBoard);
     gives_leases_back_ = announced(tasklib::wire::kFeatureLeaseWanted);
+    answers_pings_ = announced(tasklib::wire::kFeaturePing);
     traits_.threads = std::clamp<std::uint32_t>(message.threads, 1, CallBoard::kSlots);
     // Without a board a queued call can't be taken back: queue none.
     traits_.max_in_flight = wants_board_ ? CallBoard::kSlots : traits_.threads;
@@ -182,6 +196,8 @@ void ExecutorSession::send_welcome(std::uint64_t inline_limit_bytes) {
   welcome.credit = traits_.max_in_flight;
   welcome.inline_limit_bytes = inline_limit_bytes;
   welcome.board = wants_board_;
+  welcome.features = {tasklib::wire::kFeatureLog};
+  welcome.tasklib_version = tasklib::wire::own_version();
   UniqueFd fd;
   if (wants_board_) {
     board_.emplace(CallBoard::create());
@@ -217,6 +233,7 @@ InFlight ExecutorSession::take(std::uint32_t sequence) {
   InFlight& slot = table_[sequence % CallBoard::kSlots];
   InFlight call = std::move(slot);
   slot = InFlight{};
+  if (!debug_.empty()) debug_.erase(sequence);
   --in_flight_count_;
   return call;
 }
@@ -248,6 +265,35 @@ void ExecutorSession::deliver_result(tasklib::wire::Result& result, Listener& li
   culprit_ = {};
 }
 
+const graph::TaskRecord& ExecutorSession::running(std::uint32_t sequence) const {
+  if (!has_call(sequence))
+    throw ProtocolError("sent a line for the log of call " + std::to_string(sequence) +
+                        ", which is not in flight");
+  return *table_[sequence % CallBoard::kSlots].task;
+}
+
+void ExecutorSession::deliver_log(tasklib::wire::Log& message, Listener& listener) {
+  const graph::TaskRecord& task = running(message.sequence);
+  constexpr std::size_t kMax = tasklib::wire::kMaxLogBytes;
+  if (message.text.size() > 2 * kMax) {  // ours has cut it before, and said so
+    std::size_t size = kMax;
+    while (size > 0 && is_continuation(message.text[size])) --size;
+    message.text.resize(size);
+  }
+  listener.on_log(*this, task, message);
+}
+
+void ExecutorSession::keep_debug(const tasklib::wire::Debug& message) {
+  running(message.sequence);
+  constexpr std::size_t kMax = tasklib::wire::kMaxDebugBytes;
+  std::string& text = debug_[message.sequence];
+  text += message.text;
+  if (text.size() <= 2 * kMax) return;
+  std::size_t begin = text.size() - kMax;
+  while (begin < text.size() && is_continuation(text[begin])) ++begin;
+  text.erase(0, begin);
+}
+
 bool ExecutorSession::has_call(std::uint32_t sequence) const {
   const InFlight& flight = table_[sequence % CallBoard::kSlots];
   return flight.task && flight.task->sequence == sequence;
@@ -264,6 +310,10 @@ void ExecutorSession::request_cancel(std::uint32_t sequence) {
   send(tasklib::wire::Cancel{table_[sequence % CallBoard::kSlots].task->id, sequence});
 }
 
+std::string ExecutorSession::mismatch() const {
+  return " (" + tasklib::wire::mismatch_text(tasklib_version_, tasklib::wire::own_version()) + ")";
+}
+
 std::vector<ExecutorSession::Lost> ExecutorSession::take_all() {
   std::vector<Lost> lost;
   for (auto& slot : table_) {
@@ -275,7 +325,10 @@ std::vector<ExecutorSession::Lost> ExecutorSession::take_all() {
       begun = phase == CallBoard::Phase::started || phase == CallBoard::Phase::cancel_requested;
     }
     begun = begun || slot.task == culprit_;
-    lost.push_back({take(sequence), begun});
+    std::string debug;
+    if (const auto said = debug_.find(sequence); said != debug_.end())
+      debug = std::move(said->second);
+    lost.push_back({take(sequence), begun, std::move(debug)});
   }
   return lost;
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -42,6 +43,10 @@ class ExecutorSession {
                                   const tasklib::wire::LeaseRequest& message) = 0;
     virtual void on_lease_returned(ExecutorSession& session,
                                    const tasklib::wire::LeaseReturned& message) = 0;
+    /// `task` runs; the text is no longer than kMaxLogBytes.
+    virtual void on_log(ExecutorSession& session, const graph::TaskRecord& task,
+                        const tasklib::wire::Log& message) = 0;
+    virtual void on_pong(ExecutorSession& session, std::uint32_t number) = 0;
     /// Something that deserves a line for the user and no more.
     virtual void on_warning(const std::string& text) = 0;
 
@@ -68,8 +73,9 @@ class ExecutorSession {
   bool registered() const { return registered_; }
   tasklib::wire::Protocol protocol() const { return protocol_; }
   const graph::ExecutorTraits& traits() const { return traits_; }
-  /// Names of its tasks, as far as it announced them.
-  const std::vector<std::string>& tasks() const { return tasks_; }
+  /// Its tasks, as far as it announced them.
+  const std::vector<tasklib::wire::AnnouncedTask>& tasks() const { return tasks_; }
+  bool answers_pings() const { return answers_pings_; }
   /// Idle leases can be asked back from it.
   bool gives_leases_back() const { return gives_leases_back_; }
   std::int32_t peer_pid() const { return peer_pid_; }
@@ -100,6 +106,7 @@ class ExecutorSession {
   struct Lost {
     InFlight call;
     bool begun;
+    std::string debug;  // what it has said so far, of the end kMaxDebugBytes
   };
   std::vector<Lost> take_all();
   std::uint32_t in_flight() const { return in_flight_count_; }
@@ -130,6 +137,10 @@ class ExecutorSession {
   void on_frame(tasklib::base::ByteView payload, Listener& listener);
   void check_registration(const tasklib::wire::Register& message, Listener& listener);
   void deliver_result(tasklib::wire::Result& result, Listener& listener);
+  void deliver_log(tasklib::wire::Log& message, Listener& listener);
+  void keep_debug(const tasklib::wire::Debug& message);
+  const graph::TaskRecord& running(std::uint32_t sequence) const;
+  std::string mismatch() const;
   InFlight take(std::uint32_t sequence);
   void put_back(InFlight call);
 
@@ -138,11 +149,14 @@ class ExecutorSession {
   std::optional<tasklib::blob::CallBoard> board_;
   tasklib::wire::Protocol protocol_ = tasklib::wire::Protocol::cbor2;  // until registered
   graph::ExecutorTraits traits_;
-  std::vector<std::string> tasks_;
+  std::vector<tasklib::wire::AnnouncedTask> tasks_;
+  std::string tasklib_version_;
   std::int32_t peer_pid_ = 0;
-  bool registered_ = false, wants_board_ = false, gives_leases_back_ = false;
+  bool registered_ = false, wants_board_ = false, gives_leases_back_ = false,
+       answers_pings_ = false;
   std::uint32_t last_sequence_ = 0, in_flight_count_ = 0;
-  graph::TaskRef culprit_;       // whose result is being looked at, or was wrong
+  graph::TaskRef culprit_;  // whose result is being looked at, or was wrong
+  std::unordered_map<std::uint32_t, std::string> debug_;  // of calls in flight, by sequence
   std::vector<InFlight> table_;  // by sequence % CallBoard::kSlots; task null: free
 };
 

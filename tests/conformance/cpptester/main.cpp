@@ -207,6 +207,23 @@ void debug(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
   push_text(outputs, "done");
 }
 
+// config: log, a list of [level, text]; debug, a list of texts; repeat: how often all of that is
+// said; then: "return", "abort", or "spin" until it is cancelled.
+void say(Context& ctx, DataInstanceVec&, DataInstanceVec& outputs) {
+  const Value& config = ctx.config();
+  for (std::uint64_t i = 0; i < config.at("repeat").as_uint(); ++i) {
+    for (const Value& line : config.at("log").as_array())
+      ctx.log(static_cast<tasklib::LogLevel>(line.as_array()[0].as_uint()),
+              line.as_array()[1].as_string());
+    for (const Value& text : config.at("debug").as_array()) ctx.debug(text.as_string());
+  }
+  const std::string& then = config.at("then").as_string();
+  if (then == "abort") std::abort();
+  while (then == "spin" && !ctx.cancelled())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  push_text(outputs, "said");
+}
+
 // ---- Time -------------------------------------------------------------------------------------
 
 // config: seconds. Ends early when cancelled.
@@ -284,6 +301,7 @@ int main(int argc, char** argv) {
   executor.add_task("list_directory", list_directory);
   executor.add_task("make_directory", make_directory);
   executor.add_task("debug", debug);
+  executor.add_task("say", say);
   executor.add_task("sleep", sleep_a_while);
   executor.add_task("spin", spin);
   executor.add_task("count_calls", count_calls);

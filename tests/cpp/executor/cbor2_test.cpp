@@ -57,10 +57,13 @@ TEST_F(Cbor2, registers_with_threads_features_and_version) {
   EXPECT_EQ(governor.registration.executor_type, "tester");
   EXPECT_EQ(governor.registration.threads, 3u);
   EXPECT_EQ(governor.registration.features,
-            (std::vector<std::string>{wire::kFeatureBoard, wire::kFeatureLeaseWanted}));
+            (std::vector<std::string>{wire::kFeatureBoard, wire::kFeatureLeaseWanted,
+                                      wire::kFeaturePing}));
   EXPECT_NE(governor.registration.tasklib_version, "");
   const auto& tasks = governor.registration.tasks;
-  EXPECT_EQ(std::count(tasks.begin(), tasks.end(), "hello"), 1);
+  EXPECT_EQ(std::count_if(tasks.begin(), tasks.end(),
+                          [](const auto& task) { return task.name == "hello"; }),
+            1);
 }
 
 TEST_F(Cbor2, runs_many_calls_that_come_together) {

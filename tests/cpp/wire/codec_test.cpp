@@ -420,14 +420,26 @@ TEST(Register, is_written_in_the_order_of_each_protocol) {
   message.threads = 4;
   message.features = {kFeatureBoard, "future"};
   message.tasklib_version = "0.1.0";
-  message.tasks = {"hello", ""};
+  message.tasks = {{"hello", {}},
+                   {"", AnnouncedSignature{{{"text", "name"}, {"bytes", ""}}, {{"any", ""}}}},
+                   {"nothing", AnnouncedSignature{}}};
   const std::string frame = encoded(ToGovernor(message), Protocol::cbor2);
   const auto back = std::get<Register>(decode_to_governor(payload_of(frame), Protocol::cbor2));
   EXPECT_EQ(back.protocol, "cbor-2");
   EXPECT_EQ(back.threads, 4u);
   EXPECT_EQ(back.features, message.features);
   EXPECT_EQ(back.tasklib_version, "0.1.0");
-  EXPECT_EQ(back.tasks, message.tasks);
+  ASSERT_EQ(back.tasks.size(), 3u);
+  EXPECT_EQ(back.tasks[0].name, "hello");
+  EXPECT_FALSE(back.tasks[0].signature);
+  const AnnouncedSignature& signature = back.tasks[1].signature.value();
+  ASSERT_EQ(signature.inputs.size(), 2u);
+  EXPECT_EQ(signature.inputs[0].type, "text");
+  EXPECT_EQ(signature.inputs[0].name, "name");
+  EXPECT_EQ(signature.inputs[1].name, "");
+  ASSERT_EQ(signature.outputs.size(), 1u);
+  EXPECT_EQ(signature.outputs[0].type, "any");
+  EXPECT_TRUE(back.tasks[2].signature.value().inputs.empty());
 }
 
 // ---- cbor-2 -----------------------------------------------------------------------------------

@@ -35,24 +35,33 @@ inline base::ByteView payload_of(std::string_view frame) {
   return base::ByteView(frame.substr(kFrameHeaderBytes));
 }
 
-/// A frame that was captured between the older governor and the older executors.
+/// A frame of tests/data, and what it says.
 struct GoldenFrame {
   std::string name, frame;
   bool to_executor;
   nlohmann::json decoded;
 };
 
-inline std::vector<GoldenFrame> golden_frames() {
-  std::ifstream file(RAIN_TEST_DATA "/golden-frames.json");
+inline std::vector<GoldenFrame> read_frames(const char* path) {
+  std::ifstream file(path);
   std::vector<GoldenFrame> frames;
   for (const auto& each : nlohmann::json::parse(file)) {
     const auto direction = each.at("direction").get<std::string>();
-    if (direction != "to_executor" && direction != "from_executor")
+    if (direction != "to_executor" && direction != "from_executor" && direction != "to_governor")
       throw std::runtime_error("direction " + direction);
     frames.push_back({each.at("name"), from_hex(each.at("hex").get<std::string>()),
                       direction == "to_executor", each.at("decoded")});
   }
   return frames;
+}
+
+/// Captured between the older governor and the older executors.
+inline std::vector<GoldenFrame> golden_frames() {
+  return read_frames(RAIN_TEST_DATA "/golden-frames.json");
+}
+/// Our own, which freeze cbor-2.
+inline std::vector<GoldenFrame> golden_cbor2_frames() {
+  return read_frames(RAIN_TEST_DATA "/golden-cbor2.json");
 }
 
 inline std::string encoded(const ToGovernor& message, Protocol protocol) {

@@ -68,6 +68,11 @@ std::vector<std::string> golden_corpus(bool to_executor) {
   return corpus;
 }
 
+void add_golden(std::vector<std::string>& corpus, bool to_executor) {
+  for (const auto& golden : test::golden_cbor2_frames())
+    if (golden.to_executor == to_executor) corpus.push_back(golden.frame.substr(kFrameHeaderBytes));
+}
+
 /// The same content in cbor-2, and every message that only cbor-2 has.
 std::vector<std::string> cbor2_to_executor() {
   std::vector<std::string> corpus;
@@ -91,6 +96,8 @@ std::vector<std::string> cbor2_to_executor() {
   add(Cancel{{1, 12}, 7});
   add(Shutdown{});
   add(LeaseWanted{});
+  add(Ping{4});
+  add_golden(corpus, true);
   return corpus;
 }
 
@@ -117,6 +124,10 @@ std::vector<std::string> cbor2_to_governor() {
   add(Released{{{{3}, 64, 5}, {{4}, 0, 0}}});
   add(LeaseRequest{4, 5ull << 30});
   add(LeaseReturned{{{3}, {4}}});
+  add(Log{7, 20, "text", 3});
+  add(Debug{7, "text"});
+  add(Pong{4});
+  add_golden(corpus, false);
   return corpus;
 }
 

@@ -21,6 +21,9 @@ namespace executor {
 struct CallState;
 }  // namespace executor
 
+/// The levels of Python's logging, where the client gets the lines.
+enum class LogLevel : unsigned { debug = 10, info = 20, warning = 30, error = 40, critical = 50 };
+
 /// What a task may ask about its call and do besides writing outputs. Made by the executor for
 /// one call and valid as long as the call. Used by one thread at a time, except cancelled(), which
 /// any thread may ask.
@@ -73,8 +76,14 @@ class Context {
   Value get_attribute(const std::string& key) const;
   /// An attribute of the finished (or failed) task that the client will see.
   void set_attribute(const std::string& key, const Value& value);
-  /// A line for the one who looks at the task later; lines are joined by newlines.
+  /// A line for the one who looks at the task later; lines are joined by newlines. If the process
+  /// dies, they are in the failure.
   void debug(const std::string& message);
+  /// A line for the client's log, at once: Python's logger "rain.executor.<type>" has it while the
+  /// task runs. At most 8 KiB, longer ones are cut. Never waits: what is written faster than it can
+  /// be sent is dropped, and counted. Under a governor that knows no log (Rain 0.4), and in tests
+  /// without one, it goes to stderr.
+  void log(LogLevel level, const std::string& message);
 
   /// True when nobody wants the result any more: a long task should look now and then, and return
   /// (anything) if so. Costs a memory access.

@@ -33,6 +33,20 @@ class OutputSource {
   ~OutputSource() = default;
 };
 
+struct CallState;
+
+/// Takes what a task says while it runs. Implemented by the loop. Doesn't wait for the governor to
+/// read it.
+class Streams {
+ public:
+  virtual void log(CallState& state, unsigned level, const std::string& text) = 0;
+  /// `state.info.debug` grew.
+  virtual void debug(CallState& state) = 0;
+
+ protected:
+  ~Streams() = default;
+};
+
 /// Room in ordinary memory.
 MutableBlob allocate_on_heap(std::size_t size_bytes);
 
@@ -43,6 +57,7 @@ struct CallState {
   const wire::Call* call = &own_call;
   std::size_t n_inputs = 0;
   OutputSource* outputs = nullptr;  // none: ordinary memory
+  Streams* streams = nullptr;       // none: the governor has no ear for them
   const blob::CallBoard* board = nullptr;
   bool alone = false;  // without a governor (reproduce.h)
 
@@ -50,7 +65,10 @@ struct CallState {
   std::string error;
   std::string exception;  // what failed, pickled; empty: no exception of Python
   wire::TaskInfo info;
-  std::optional<Value> config;  // once decoded
+  std::optional<Value> config;     // once decoded
+  std::size_t debug_streamed = 0;  // bytes of info.debug
+  unsigned sent_at_once = 0;       // of what the task said
+  bool expected_short = false;     // by the calls before
 
   // Any thread.
   std::atomic<bool> cancel{false};
@@ -65,6 +83,9 @@ struct CallState {
     exception.clear();
     info = wire::TaskInfo();
     config.reset();
+    debug_streamed = 0;
+    sent_at_once = 0;
+    expected_short = false;
     cancel_seen.store(false, std::memory_order_relaxed);
   }
 };

@@ -1,5 +1,6 @@
 #include "tasklib/context.h"
 
+#include <cstdio>
 #include <stdexcept>
 
 #include "executor/access.h"
@@ -79,6 +80,14 @@ void Context::debug(const std::string& message) {
   std::string& lines = state_->info.debug;
   if (!lines.empty()) lines += '\n';
   lines += message;
+  if (state_->streams != nullptr) state_->streams->debug(*state_);
+}
+
+void Context::log(LogLevel level, const std::string& message) {
+  if (state_->streams != nullptr)
+    state_->streams->log(*state_, static_cast<unsigned>(level), message);
+  else
+    std::fprintf(stderr, "%s: %s\n", task_type().c_str(), message.c_str());
 }
 
 bool Context::cancelled() const {

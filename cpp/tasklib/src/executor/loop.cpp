@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/syscall.h"
 #include "wire/codec.h"
+#include "wire/version.h"
 
 namespace tasklib::executor {
 namespace {
@@ -28,6 +29,21 @@ constexpr int kLastFlushMs = 1000;
 constexpr std::size_t kKeptLeases = 2;
 
 const bool kMayPoll = std::thread::hardware_concurrency() > 1;
+
+std::vector<wire::AnnouncedValue> announce(const std::vector<ValueType>& types) {
+  std::vector<wire::AnnouncedValue> values;
+  for (const ValueType& type : types) values.push_back({type.to_string(), type.name});
+  return values;
+}
+
+wire::AnnouncedTask announce(std::string name, const Method& method) {
+  wire::AnnouncedTask task;
+  task.name = std::move(name);
+  if (method.typed)
+    task.signature.emplace(
+        wire::AnnouncedSignature{announce(method.typed->inputs), announce(method.typed->outputs)});
+  return task;
+}
 
 }  // namespace
 
@@ -73,11 +89,12 @@ void Loop::register_self() {
   } else {
     message.protocol = "cbor-2";
     message.threads = static_cast<std::uint32_t>(workers_.size());
-    message.features = {wire::kFeatureBoard, wire::kFeatureLeaseWanted};
-    message.tasklib_version = TASKLIB_VERSION;
+    message.features = {wire::kFeatureBoard, wire::kFeatureLeaseWanted, wire::kFeaturePing};
+    message.tasklib_version = wire::own_version();
     for (const auto& method : methods_)
-      message.tasks.push_back(method.first.substr(type_.size() + 1));
-    std::sort(message.tasks.begin(), message.tasks.end());
+      message.tasks.push_back(announce(method.first.substr(type_.size() + 1), method.second));
+    std::sort(message.tasks.begin(), message.tasks.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
   }
   append(message);
   flush();
@@ -191,7 +208,15 @@ wire::Connection::Io Loop::wait_for_input() {
 }
 
 void Loop::handle_frame(base::ByteView payload) {
-  wire::ToExecutor message = wire::decode_to_executor(payload, protocol_);
+  wire::ToExecutor message;
+  try {
+    message = wire::decode_to_executor(payload, protocol_);
+  } catch (const base::ProtocolError& error) {
+    if (protocol_ == wire::Protocol::cbor1) throw;
+    throw base::ProtocolError(std::string("can't read the governor's message: ") + error.what() +
+                              " (" + wire::mismatch_text(wire::own_version(), governor_version_) +
+                              ")");
+  }
   if (protocol_ == wire::Protocol::cbor2 && !welcomed_ &&
       !std::holds_alternative<wire::Welcome>(message))
     throw base::ProtocolError("the governor's first message is not 'welcome'");
@@ -248,6 +273,10 @@ void Loop::handle(wire::Welcome&& welcome) {
   if (welcomed_) throw base::ProtocolError("a second 'welcome'");
   welcomed_ = true;
   inline_limit_bytes_ = welcome.inline_limit_bytes;
+  governor_version_ = std::move(welcome.tasklib_version);
+  const auto& features = welcome.features;
+  if (std::find(features.begin(), features.end(), wire::kFeatureLog) != features.end())
+    for (Worker& worker : workers_) Access::state(*worker.context).streams = this;
   if (!welcome.board) return;
   auto fd = connection_->take_fd();
   if (!fd) throw base::ProtocolError("'welcome' announces a call board, but no descriptor came");
@@ -290,6 +319,11 @@ void Loop::handle(wire::Shutdown&&) { stop(nullptr); }
 
 void Loop::handle(wire::LeaseWanted&&) {
   append(wire::LeaseReturned{room_->give_up_idle_leases(0)});
+  flush();
+}
+
+void Loop::handle(wire::Ping&& ping) {
+  append(wire::Pong{ping.number});
   flush();
 }
 
@@ -359,13 +393,21 @@ void Loop::watch() {
     watch_wanted_ = false;
     watch_changed_.wait_for(lock, kMaxUnsentTime, [this] { return watch_ended_; });
     lock.unlock();
+    bool left = false;
     try {
+      // Without waiting, for tasks that say something would wait, too.
       std::lock_guard<std::mutex> sending(send_mutex_);
-      if (connection_->has_output()) flush_locked();
+      if (!peer_gone_ && connection_->has_output()) {
+        last_flush_ = base::Clock::now();
+        const auto io = connection_->send();
+        peer_gone_ = io == wire::Connection::Io::closed;
+        left = io == wire::Connection::Io::would_block;
+      }
     } catch (...) {
       stop(std::current_exception());
     }
     lock.lock();
+    watch_wanted_ = watch_wanted_ || left;
   }
 }
 

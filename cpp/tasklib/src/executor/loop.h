@@ -37,7 +37,7 @@ namespace tasklib::executor {
 /// it is free, and waits for it or for a call otherwise. Results are collected and sent together:
 /// when a worker has nothing to run, before a call that may be long, before any call after 100 µs
 /// or 64 KiB, and by the watcher when a call takes longer than it used to.
-class Loop final : private OutputSource {
+class Loop final : private OutputSource, private Streams {
  public:
   /// `methods` must outlive the loop. Connects nothing yet.
   Loop(std::string type, Methods& methods, Environment environment, unsigned threads);
@@ -83,6 +83,7 @@ class Loop final : private OutputSource {
   void handle(wire::Cancel&& cancel);
   void handle(wire::Shutdown&&);
   void handle(wire::LeaseWanted&&);
+  void handle(wire::Ping&& ping);
   std::shared_ptr<Content> input_content(const wire::Call& call, std::size_t index);
   void answer_request(std::uint32_t request, std::optional<std::string> refusal);
 
@@ -99,6 +100,12 @@ class Loop final : private OutputSource {
   MutableBlob allocate(std::size_t size_bytes) override;
   std::shared_ptr<RoomContent> allocate_in_room(std::uint64_t size_bytes);
   std::optional<std::string> await_lease(std::uint32_t request);
+
+  // What tasks say while they run (loop_streams.cpp).
+  void log(CallState& state, unsigned level, const std::string& text) override;
+  void debug(CallState& state) override;
+  void send_soon(CallState& state);
+  void tell_lost_lines(std::uint32_t sequence);
 
   // Sending. `append` encodes with send_mutex_ held.
   void append(const wire::ToGovernor& message);
@@ -122,6 +129,7 @@ class Loop final : private OutputSource {
 
   // The receiver's role.
   bool welcomed_ = false;
+  std::string governor_version_;
   base::PollAdvice poll_advice_;
   std::unordered_map<std::uint32_t, std::shared_ptr<blob::Region>> regions_;
 
@@ -142,6 +150,7 @@ class Loop final : private OutputSource {
   std::mutex send_mutex_;
   // Guarded by send_mutex_.
   base::TimePoint last_flush_{};
+  std::uint64_t lost_lines_ = 0;  // of logs, not told yet
   bool peer_gone_ = false;
 
   // The watcher: a thread that sends what waits for a call that was taken to be short and isn't.

@@ -21,6 +21,9 @@ using base::Clock;
 
 /// A function whose calls took less lately is "short": results of others may wait for it.
 constexpr std::int64_t kShortNs = 20'000;
+/// What a call says needs no system call of its own if such calls took less lately: the watcher is
+/// soon enough.
+constexpr std::int64_t kUnheardNs = 1'000'000;
 constexpr auto kFlushInterval = std::chrono::microseconds(100);
 constexpr std::size_t kMaxUnsentBytes = 64u << 10;
 
@@ -89,6 +92,7 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
 
   // What is finished may wait for a short call, but for no other.
   const std::int64_t recent_max_ns = method.recent_max_ns.load(std::memory_order_relaxed);
+  state.expected_short = recent_max_ns < kUnheardNs;
   base::TimePoint start = Clock::now();
   {
     std::lock_guard<std::mutex> lock(send_mutex_);
@@ -196,6 +200,7 @@ void Loop::send_result(Worker& worker, PendingCall& pending) {
   }
   {
     std::lock_guard<std::mutex> lock(send_mutex_);
+    tell_lost_lines(result.sequence);
     try {
       wire::encode_frame(connection_->out(), result, protocol_);
     } catch (const base::ProtocolError& error) {

@@ -10,11 +10,11 @@ namespace {
 constexpr Rules kRules = Rules::cbor2;
 constexpr std::uint64_t kMax32 = std::numeric_limits<std::uint32_t>::max();
 
-constexpr std::string_view kToGovernor[] = {"register", "result", "released", "lease_request",
-                                            "lease_returned"};
-constexpr std::string_view kToExecutor[] = {"call",          "welcome",  "region",
-                                            "lease_refused", "freed",    "region_dropped",
-                                            "cancel",        "shutdown", "lease_wanted"};
+constexpr std::string_view kToGovernor[] = {"register",       "result", "released", "lease_request",
+                                            "lease_returned", "log",    "debug",    "pong"};
+constexpr std::string_view kToExecutor[] = {"call",  "welcome",        "region", "lease_refused",
+                                            "freed", "region_dropped", "cancel", "shutdown",
+                                            "ping",  "lease_wanted"};
 
 constexpr std::string_view kCallFields[] = {"seq",    "id",   "type", "in",   "out",
                                             "config", "cpus", "name", "user", "res"};
@@ -41,8 +41,19 @@ constexpr Shape kLeaseRequest{"lease_request", kLeaseRequestFields, 2, 0b11};
 constexpr std::string_view kLeaseReturnedFields[] = {"regions"};
 constexpr Shape kLeaseReturned{"lease_returned", kLeaseReturnedFields, 1, 0b1};
 
-constexpr std::string_view kWelcomeFields[] = {"credit", "inline_limit", "board"};
-constexpr Shape kWelcome{"welcome", kWelcomeFields, 3, 0b11};
+constexpr std::string_view kLogFields[] = {"seq", "level", "text", "lost"};
+constexpr Shape kLog{"log", kLogFields, 4, 0b111};
+
+constexpr std::string_view kDebugFields[] = {"seq", "text"};
+constexpr Shape kDebug{"debug", kDebugFields, 2, 0b11};
+
+constexpr std::string_view kPingFields[] = {"number"};
+constexpr Shape kPing{"ping", kPingFields, 1, 0b1};
+constexpr Shape kPong{"pong", kPingFields, 1, 0b1};
+
+constexpr std::string_view kWelcomeFields[] = {"credit", "inline_limit", "board", "features",
+                                               "tasklib"};
+constexpr Shape kWelcome{"welcome", kWelcomeFields, 5, 0b11};
 
 constexpr std::string_view kRegionFields[] = {"id", "size", "writable", "request", "free"};
 constexpr Shape kRegion{"region", kRegionFields, 5, 0b11};
@@ -331,6 +342,58 @@ LeaseReturned read_lease_returned(Reader& reader) {
   return message;
 }
 
+Log read_log(Reader& reader) {
+  Log message;
+  StructReader fields(reader, kLog, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.sequence = read_uint32(reader);
+        break;
+      case 1:
+        message.level = read_uint32(reader);
+        break;
+      case 2:
+        message.text = reader.read_text();
+        break;
+      case 3:
+        message.lost = reader.read_uint();
+        break;
+    }
+  }
+  return message;
+}
+
+Debug read_debug(Reader& reader) {
+  Debug message;
+  StructReader fields(reader, kDebug, kRules);
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    switch (field) {
+      case 0:
+        message.sequence = read_uint32(reader);
+        break;
+      case 1:
+        message.text = reader.read_text();
+        break;
+    }
+  }
+  return message;
+}
+
+Pong read_pong(Reader& reader) {
+  Pong message;
+  StructReader fields(reader, kPong, kRules);
+  while (fields.next() != StructReader::kEnd) message.number = read_uint32(reader);
+  return message;
+}
+
+Ping read_ping(Reader& reader) {
+  Ping message;
+  StructReader fields(reader, kPing, kRules);
+  while (fields.next() != StructReader::kEnd) message.number = read_uint32(reader);
+  return message;
+}
+
 Welcome read_welcome(Reader& reader) {
   Welcome message;
   StructReader fields(reader, kWelcome, kRules);
@@ -344,6 +407,12 @@ Welcome read_welcome(Reader& reader) {
         break;
       case 2:
         message.board = reader.read_bool();
+        break;
+      case 3:
+        read_list(reader, message.features, [&] { return reader.read_text(); });
+        break;
+      case 4:
+        message.tasklib_version = reader.read_text();
         break;
     }
   }
@@ -457,8 +526,14 @@ ToGovernor read_to_governor_cbor2(Reader& reader) {
         return read_released(reader);
       case 3:
         return read_lease_request(reader);
-      default:
+      case 4:
         return read_lease_returned(reader);
+      case 5:
+        return read_log(reader);
+      case 6:
+        return read_debug(reader);
+      default:
+        return read_pong(reader);
     }
   });
 }
@@ -482,6 +557,8 @@ ToExecutor read_to_executor_cbor2(Reader& reader) {
         return read_cancel(reader);
       case 7:
         return read_shutdown(reader);
+      case 8:
+        return read_ping(reader);
       default:
         return read_lease_wanted(reader);
     }

@@ -23,6 +23,25 @@ void write_true_if(Writer& writer, std::string_view key, bool value) {
   writer.boolean(true);
 }
 
+void write_texts_if(Writer& writer, std::string_view key, const std::vector<std::string>& texts) {
+  if (texts.empty()) return;
+  writer.key(key);
+  writer.array(texts.size());
+  for (const std::string& text : texts) writer.text(text);
+}
+
+void write_announced_values(Writer& writer, std::string_view key,
+                            const std::vector<AnnouncedValue>& values) {
+  writer.key(key);
+  writer.array(values.size());
+  for (const AnnouncedValue& value : values) {
+    writer.map(1 + !value.name.empty());
+    writer.key("type");
+    writer.text(value.type);
+    write_text_if(writer, "name", value.name);
+  }
+}
+
 void write_blob_ref(Writer& writer, const BlobRef& ref) {
   writer.array(3);
   writer.uinteger(ref.region.value);
@@ -103,19 +122,18 @@ void write_cbor2(Writer& writer, const Register& message) {
   writer.key("executor_type");
   writer.text(message.executor_type);
   if (message.threads != 1) write_uint(writer, "threads", message.threads);
-  if (!message.features.empty()) {
-    writer.key("features");
-    writer.array(message.features.size());
-    for (const std::string& feature : message.features) writer.text(feature);
-  }
+  write_texts_if(writer, "features", message.features);
   write_text_if(writer, "tasklib", message.tasklib_version);
   if (message.tasks.empty()) return;
   writer.key("tasks");
   writer.array(message.tasks.size());
-  for (const std::string& name : message.tasks) {
-    writer.map(1);
+  for (const AnnouncedTask& task : message.tasks) {
+    writer.map(1 + 2 * task.signature.has_value());
     writer.key("name");
-    writer.text(name);
+    writer.text(task.name);
+    if (!task.signature) continue;
+    write_announced_values(writer, "in", task.signature->inputs);
+    write_announced_values(writer, "out", task.signature->outputs);
   }
 }
 
@@ -182,6 +200,30 @@ void write_cbor2(Writer& writer, const LeaseReturned& message) {
   for (const base::RegionId id : message.regions) writer.uinteger(id.value);
 }
 
+void write_cbor2(Writer& writer, const Log& message) {
+  write_name(writer, "log");
+  writer.map(3 + (message.lost != 0));
+  write_uint(writer, "seq", message.sequence);
+  write_uint(writer, "level", message.level);
+  writer.key("text");
+  writer.text(message.text);
+  write_uint_if(writer, "lost", message.lost);
+}
+
+void write_cbor2(Writer& writer, const Debug& message) {
+  write_name(writer, "debug");
+  writer.map(2);
+  write_uint(writer, "seq", message.sequence);
+  writer.key("text");
+  writer.text(message.text);
+}
+
+void write_cbor2(Writer& writer, const Pong& message) {
+  write_name(writer, "pong");
+  writer.map(1);
+  write_uint(writer, "number", message.number);
+}
+
 void write_cbor2(Writer& writer, const Call& message) {
   const TaskSpec& spec = message.spec;
   const std::string no_label;
@@ -224,10 +266,12 @@ void write_cbor2(Writer& writer, const Call& message) {
 
 void write_cbor2(Writer& writer, const Welcome& message) {
   write_name(writer, "welcome");
-  writer.map(2 + message.board);
+  writer.map(2 + message.board + !message.features.empty() + !message.tasklib_version.empty());
   write_uint(writer, "credit", message.credit);
   write_uint(writer, "inline_limit", message.inline_limit_bytes);
   write_true_if(writer, "board", message.board);
+  write_texts_if(writer, "features", message.features);
+  write_text_if(writer, "tasklib", message.tasklib_version);
 }
 
 void write_cbor2(Writer& writer, const Region& message) {
@@ -272,6 +316,12 @@ void write_cbor2(Writer& writer, const Cancel& message) {
 void write_cbor2(Writer& writer, const Shutdown&) {
   write_name(writer, "shutdown");
   writer.map(0);
+}
+
+void write_cbor2(Writer& writer, const Ping& message) {
+  write_name(writer, "ping");
+  writer.map(1);
+  write_uint(writer, "number", message.number);
 }
 
 void write_cbor2(Writer& writer, const LeaseWanted&) {

@@ -371,14 +371,35 @@ constexpr int kRegisterFieldsCbor1 = 3;
 // What is unknown depends on `protocol`, which may come late: read_register() judges.
 constexpr Shape kRegister{"register", kRegisterFields, 7, 0b111, true};
 constexpr Shape kRegisterArray{"register", kRegisterFields, kRegisterFieldsCbor1, 0b111};
-constexpr std::string_view kAnnouncedFields[] = {"name"};
-constexpr Shape kAnnounced{"task", kAnnouncedFields, 1, 0b1, true};
+constexpr std::string_view kAnnouncedFields[] = {"name", "in", "out"};
+constexpr Shape kAnnounced{"task", kAnnouncedFields, 3, 0b1, true};
+constexpr std::string_view kAnnouncedValueFields[] = {"type", "name"};
+constexpr Shape kAnnouncedValue{"value", kAnnouncedValueFields, 2, 0b1, true};
 
-std::string read_announced(Reader& reader) {
-  std::string name;
+std::vector<AnnouncedValue> read_announced_values(Reader& reader) {
+  std::vector<AnnouncedValue> values;
+  read_list(reader, values, [&] {
+    AnnouncedValue value;
+    StructReader fields(reader, kAnnouncedValue, Rules::cbor2);
+    for (int field; (field = fields.next()) != StructReader::kEnd;)
+      (field == 0 ? value.type : value.name) = reader.read_text();
+    return value;
+  });
+  return values;
+}
+
+AnnouncedTask read_announced(Reader& reader) {
+  AnnouncedTask task;
   StructReader fields(reader, kAnnounced, Rules::cbor2);
-  while (fields.next() != StructReader::kEnd) name = reader.read_text();
-  return name;
+  for (int field; (field = fields.next()) != StructReader::kEnd;) {
+    if (field == 0) {
+      task.name = reader.read_text();
+      continue;
+    }
+    if (!task.signature) task.signature.emplace();
+    (field == 1 ? task.signature->inputs : task.signature->outputs) = read_announced_values(reader);
+  }
+  return task;
 }
 
 }  // namespace

@@ -168,6 +168,9 @@ void write_cbor2(Writer& writer, const Result& message);
 void write_cbor2(Writer& writer, const Released& message);
 void write_cbor2(Writer& writer, const LeaseRequest& message);
 void write_cbor2(Writer& writer, const LeaseReturned& message);
+void write_cbor2(Writer& writer, const Log& message);
+void write_cbor2(Writer& writer, const Debug& message);
+void write_cbor2(Writer& writer, const Pong& message);
 void write_cbor2(Writer& writer, const Call& message);
 void write_cbor2(Writer& writer, const Welcome& message);
 void write_cbor2(Writer& writer, const Region& message);
@@ -177,6 +180,7 @@ void write_cbor2(Writer& writer, const RegionDropped& message);
 void write_cbor2(Writer& writer, const Cancel& message);
 void write_cbor2(Writer& writer, const Shutdown& message);
 void write_cbor2(Writer& writer, const LeaseWanted& message);
+void write_cbor2(Writer& writer, const Ping& message);
 [[noreturn]] inline void write_cbor2(Writer&, const DropCached&) {
   throw base::Error("cbor-2 has no drop_cached; it belongs to cbor-1");
 }

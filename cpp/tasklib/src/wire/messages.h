@@ -112,6 +112,19 @@ struct ObjectOut {
 
 // ---- executor -> governor -------------------------------------------------------------------
 
+/// What a task offers, as its executor announces it: for whoever is about to make such a task.
+struct AnnouncedValue {
+  std::string type;  ///< for people: "ndarray float64 of 2 dimensions"
+  std::string name;  ///< of the parameter; empty: none known
+};
+struct AnnouncedSignature {
+  std::vector<AnnouncedValue> inputs, outputs;
+};
+struct AnnouncedTask {
+  std::string name;                             ///< without the executor's
+  std::optional<AnnouncedSignature> signature;  ///< nothing: it takes and gives what it likes
+};
+
 /// First frame of every connection.
 struct Register {
   std::string protocol;  ///< "cbor-1" or "cbor-2"
@@ -121,7 +134,7 @@ struct Register {
   std::uint32_t threads = 1;          ///< calls that the process runs at the same time
   std::vector<std::string> features;  ///< kFeatureBoard, …; unknown ones are ignored
   std::string tasklib_version;        ///< for messages about mismatches
-  std::vector<std::string> tasks;     ///< names of its tasks, without the executor's; may be empty
+  std::vector<AnnouncedTask> tasks;   ///< may be empty: calls of other tasks are its own error
 };
 
 /// What a process wrote to its standard output and error, as ranges of bytes in their files.
@@ -161,6 +174,31 @@ struct LeaseRequest {
   std::uint64_t size_bytes = 0;
 };
 
+/// cbor-2. A line that a task wrote for the client's log. Only if the governor announced
+/// kFeatureLog, as Debug.
+struct Log {
+  std::uint32_t sequence = 0;  ///< of the call
+  std::uint32_t level = 0;     ///< as Python's logging counts: 10 debug, 20 info, 30 warning, …
+  std::string text;
+  std::uint64_t lost = 0;  ///< lines of the same executor before this one that found no room
+};
+/// Longer lines are cut, by either side.
+constexpr std::size_t kMaxLogBytes = 8u << 10;
+
+/// cbor-2. What was added to a task's debug text since the last such message, in case that the
+/// process dies; a result has all of it once more.
+struct Debug {
+  std::uint32_t sequence = 0;  ///< of the call
+  std::string text;
+};
+/// So much of a running task's debug text is kept by the governor, of its end.
+constexpr std::size_t kMaxDebugBytes = 64u << 10;
+
+/// cbor-2. Answers a Ping, as soon as somebody reads it.
+struct Pong {
+  std::uint32_t number = 0;  ///< the Ping's
+};
+
 /// cbor-2. Gives leases back; what was sealed in them stays.
 struct LeaseReturned {
   std::vector<base::RegionId> regions;
@@ -171,9 +209,11 @@ struct LeaseReturned {
 /// cbor-2: answer to Register. Carries the call board's descriptor (blob/board.h) when the
 /// executor announced kFeatureBoard.
 struct Welcome {
-  std::uint32_t credit = 1;              ///< calls that may be in flight
-  std::uint64_t inline_limit_bytes = 0;  ///< blobs of at least this size go through regions
-  bool board = false;                    ///< a descriptor follows
+  std::uint32_t credit = 1;                ///< calls that may be in flight
+  std::uint64_t inline_limit_bytes = 0;    ///< blobs of at least this size go through regions
+  bool board = false;                      ///< a descriptor follows
+  std::vector<std::string> features = {};  ///< of the governor: kFeatureLog, …
+  std::string tasklib_version = {};        ///< of the governor, for messages about mismatches
 };
 
 struct Call {
@@ -237,11 +277,21 @@ struct Shutdown {};
 /// one LeaseReturned, empty or not. Only if the executor announced kFeatureLeaseWanted.
 struct LeaseWanted {};
 
-using ToGovernor = std::variant<Register, Result, Released, LeaseRequest, LeaseReturned>;
-using ToExecutor = std::variant<Call, DropCached, Welcome, Region, LeaseRefused, Freed,
-                                RegionDropped, Cancel, Shutdown, LeaseWanted>;
+/// cbor-2. Answered by a Pong. Only if the executor announced kFeaturePing.
+struct Ping {
+  std::uint32_t number = 0;
+};
 
+using ToGovernor =
+    std::variant<Register, Result, Released, LeaseRequest, LeaseReturned, Log, Debug, Pong>;
+using ToExecutor = std::variant<Call, DropCached, Welcome, Region, LeaseRefused, Freed,
+                                RegionDropped, Cancel, Shutdown, LeaseWanted, Ping>;
+
+// Of executors.
 constexpr const char* kFeatureBoard = "board";
 constexpr const char* kFeatureLeaseWanted = "lease_wanted";
+constexpr const char* kFeaturePing = "ping";
+// Of governors.
+constexpr const char* kFeatureLog = "log";
 
 }  // namespace tasklib::wire
