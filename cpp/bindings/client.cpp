@@ -341,6 +341,7 @@ void submit(const py::object& session) {
   const auto governor = governor_of(core);
   if (!core->edited.empty()) write_edited(core);
   if (core->draft_tasks.empty() && core->draft_objects.empty()) return;
+  core->engine->note_submit();
   const graph::SessionRef record = core->record;
   ++core->submitting;
   std::vector<TaskRef> tasks = std::exchange(core->draft_tasks, {});
@@ -532,22 +533,87 @@ py::tuple holdings(Engine& engine) {
   return py::make_tuple(id_pairs(all.tasks), id_pairs(all.objects));
 }
 
-/// The names of an executor's tasks; None while they are not known.
+py::list announced_values(const std::vector<tasklib::wire::AnnouncedValue>& values) {
+  py::list list;
+  for (const auto& value : values) list.append(py::make_tuple(value.type, value.name));
+  return list;
+}
+
+/// An executor's tasks, [(name, None or ([(type, name of the parameter)], [(type, "")]))]; None
+/// while they are not known.
 py::object announced_tasks(Engine& engine, const std::string& executor) {
   if (engine.closed()) return py::none();
   const auto governor = engine.governor();
-  std::optional<std::vector<std::string>> tasks;
+  std::optional<std::vector<tasklib::wire::AnnouncedTask>> tasks;
   {
     const py::gil_scoped_release unlocked;
     tasks = governor->announced_tasks(executor);
   }
-  return py::cast(tasks);
+  if (!tasks) return py::none();
+  py::list list;
+  for (const auto& task : *tasks) {
+    py::object signature = py::none();
+    if (task.signature)
+      signature = py::make_tuple(announced_values(task.signature->inputs),
+                                 announced_values(task.signature->outputs));
+    list.append(py::make_tuple(task.name, std::move(signature)));
+  }
+  return list;
+}
+
+/// As in announced_tasks(), of one task; None also after close().
+py::object announced_signature(Engine& engine, const std::string& executor, const std::string& task,
+                               bool current) {
+  if (engine.closed()) return py::none();
+  const auto governor = engine.governor();
+  std::optional<tasklib::wire::AnnouncedSignature> signature;
+  {
+    const py::gil_scoped_release unlocked;
+    signature = governor->announced_signature(executor, task, current);
+  }
+  if (!signature) return py::none();
+  return py::make_tuple(announced_values(signature->inputs), announced_values(signature->outputs));
 }
 
 py::object learn_tasks(Engine& engine, const std::string& executor) {
   const auto governor = engine.governor();
   wait_with_signals([&] { return governor->learn_tasks(executor, std::nullopt); }, [] {});
   return announced_tasks(engine, executor);
+}
+
+/// [(executor type, executor's id, pid, can it answer, seconds or None)]
+py::list ping(Engine& engine, std::optional<double> timeout) {
+  const auto governor = engine.governor();
+  const auto deadline = deadline_after(timeout);
+  std::vector<Pinged> lines;
+  {
+    const py::gil_scoped_release unlocked;
+    lines = governor->ping(deadline, [] {
+      const py::gil_scoped_acquire locked;
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    });
+  }
+  py::list list;
+  for (const Pinged& line : lines)
+    list.append(py::make_tuple(line.executor_type, line.executor.value, line.pid, line.can_answer,
+                               py::cast(line.seconds)));
+  return list;
+}
+
+/// Waits for lines of the log: ([(task's id, task type, executor type, pid, level, text, time,
+/// lines lost before it)], lines dropped after them, is the log at its end).
+py::tuple wait_for_logs(LogQueue& queue) {
+  LogQueue::Taken taken;
+  {
+    const py::gil_scoped_release unlocked;
+    taken = queue.wait();
+  }
+  py::list lines;
+  for (const LogLine& line : taken.lines)
+    lines.append(py::make_tuple(py::make_tuple(line.task.session, line.task.id), line.task_type,
+                                line.executor_type, line.pid, line.level, line.text, line.time,
+                                line.lost));
+  return py::make_tuple(std::move(lines), taken.dropped, taken.closed);
 }
 
 py::dict store_usage(Engine& engine) {
@@ -614,6 +680,7 @@ py::list store_blobs(Engine& engine) {
 
 void bind_engine(py::module_& module) {
   module.attr("INLINE_LIMIT_BYTES") = kInlineLimitBytes;
+  py::class_<LogQueue, std::shared_ptr<LogQueue>>(module, "LogQueue").def("wait", &wait_for_logs);
   py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
@@ -626,7 +693,12 @@ void bind_engine(py::module_& module) {
       .def("drain", &Engine::drain)
       .def("executor_pids", &executor_pids)
       .def("announced_tasks", &announced_tasks)
+      .def("announced_signature", &announced_signature)
       .def("learn_tasks", &learn_tasks)
+      .def("ping", &ping, py::arg("timeout"))
+      .def("logs", [](Engine& engine) { return engine.governor()->logs(); })
+      .def("on_first_submit",
+           [](Engine& engine, const py::object& hook) { engine.on_first_submit(hook.ptr()); })
       .def("take_warnings", &Engine::take_warnings)
       .def("record_reports",
            [](Engine& engine, bool on) {

@@ -33,6 +33,7 @@ Engine::Engine(GovernorOptions options) : cpus_(options.cpus) {
 Engine::~Engine() {
   std::erase(engines(), this);
   Py_XDECREF(last_task_type_);
+  Py_XDECREF(first_submit_);
   py::gil_scoped_release unlocked;
   governor_.reset();
 }
@@ -77,6 +78,16 @@ std::vector<std::string> Engine::take_warnings() {
     std::ranges::move(governor->take_warnings(), std::back_inserter(warnings));
   }
   return warnings;
+}
+
+void Engine::on_first_submit(PyObject* hook) {
+  Py_INCREF(hook);
+  Py_XSETREF(first_submit_, hook);
+}
+
+void Engine::call_first_submit() {
+  const auto hook = py::reinterpret_steal<py::object>(std::exchange(first_submit_, nullptr));
+  hook();
 }
 
 Governor::Method Engine::intern(PyObject* task_type) {

@@ -40,6 +40,12 @@ class Engine {
   std::vector<TaskReport> take_reports();
   std::vector<std::string> take_warnings();
 
+  /// `hook` is called, without arguments, before the first submit. Throws what it throws.
+  void on_first_submit(PyObject* hook);
+  void note_submit() {
+    if (first_submit_) call_first_submit();
+  }
+
   /// Requires: `task_type` is a str. Throws UsageError.
   Governor::Method intern(PyObject* task_type);
   /// Valid as long as the Engine.
@@ -77,6 +83,9 @@ class Engine {
   std::unordered_map<std::int32_t, SessionCore*> cores_;
   std::vector<graph::SessionRef> to_close_;
   std::unordered_map<graph::ObjectRecord*, Shared> shared_;
+  void call_first_submit();
+
+  PyObject* first_submit_ = nullptr;    // owned
   PyObject* last_task_type_ = nullptr;  // owned: the same str object means the same method
   Governor::Method last_method_{};
   std::unordered_map<std::string, Governor::Method> methods_;

@@ -153,6 +153,15 @@ PyObject* context_debug(PyObject* self, PyObject* message) {
   });
 }
 
+PyObject* context_log(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    if (count != 2) throw py::type_error("_log(level, message)");
+    context_of(self).log(static_cast<tasklib::LogLevel>(py::cast<unsigned>(args[0])),
+                         py::cast<std::string>(args[1]));
+    Py_RETURN_NONE;
+  });
+}
+
 PyObject* context_cancelled(PyObject* self, PyObject*) {
   return guarded([&] { return PyBool_FromLong(context_of(self).cancelled()); });
 }
@@ -226,6 +235,8 @@ PyMethodDef task_context_methods[] = {
      reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(context_set_attribute)), METH_FASTCALL,
      nullptr},
     {"_debug", context_debug, METH_O, nullptr},
+    {"_log", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(context_log)), METH_FASTCALL,
+     nullptr},
     {"_make_blob", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(context_make_blob)),
      METH_FASTCALL, nullptr},
     {"_make_file", context_make_file, METH_O, nullptr},

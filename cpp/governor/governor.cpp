@@ -363,11 +363,25 @@ std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef
   return views;
 }
 
-std::optional<std::vector<std::string>> Governor::announced_tasks(const std::string& executor) {
-  std::optional<std::vector<std::string>> tasks;
+std::optional<std::vector<tasklib::wire::AnnouncedTask>> Governor::announced_tasks(
+    const std::string& executor) {
+  std::optional<std::vector<tasklib::wire::AnnouncedTask>> tasks;
   const auto type = impl_->type_of(executor);
   impl_->run([&] { tasks = impl_->runtime.offer(type).tasks; });
   return tasks;
+}
+
+std::optional<tasklib::wire::AnnouncedSignature> Governor::announced_signature(
+    const std::string& executor, const std::string& task, bool current) {
+  std::optional<tasklib::wire::AnnouncedSignature> signature;
+  const auto type = impl_->type_of(executor);
+  impl_->run([&] {
+    const Runtime::Offer& offer = impl_->runtime.offer(type);
+    if (!offer.tasks || (current && !impl_->runtime.offer_is_current(type))) return;
+    for (const auto& each : *offer.tasks)
+      if (each.name == task) signature = each.signature;
+  });
+  return signature;
 }
 
 Governor::Wait Governor::learn_tasks(const std::string& executor,
@@ -466,6 +480,27 @@ std::vector<std::int32_t> Governor::executor_pids() {
   impl_->run_even_if_closed([&] { pids = impl_->runtime.executor_pids(); });
   return pids;
 }
+
+std::vector<Pinged> Governor::ping(std::optional<TimePoint> deadline,
+                                   const std::function<void()>& interrupted) {
+  auto& runtime = impl_->runtime;
+  std::uint32_t number = 0;
+  impl_->run([&] { number = runtime.start_ping(); });
+  std::vector<Pinged> lines;
+  const auto end = [&] { impl_->run_even_if_closed([&] { lines = runtime.end_ping(number); }); };
+  try {
+    while (impl_->wait([&] { return impl_->closed || runtime.ping_is_answered(number); },
+                       deadline) == Wait::interrupted)
+      if (interrupted) interrupted();
+  } catch (...) {
+    end();
+    throw;
+  }
+  end();
+  return lines;
+}
+
+std::shared_ptr<LogQueue> Governor::logs() const { return impl_->runtime.logs(); }
 
 Governor::Holdings Governor::holdings() {
   Holdings all;

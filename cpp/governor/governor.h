@@ -19,6 +19,7 @@
 #include "completion_queue.h"
 #include "graph/core.h"
 #include "graph/records.h"
+#include "log_queue.h"
 #include "options.h"
 #include "tally.h"
 #include "wire/messages.h"
@@ -69,9 +70,15 @@ class Governor {
   Method intern_method(const std::string& task_type);
   const std::string& task_type(std::uint32_t method) const;  // valid as long as the governor
 
-  /// The names of an executor's tasks, once one of its processes has registered; those of Rain 0.4
+  /// An executor's tasks, once one of its processes has registered; those of Rain 0.4
   /// announce none. Throws UsageError: not registered with this governor.
-  std::optional<std::vector<std::string>> announced_tasks(const std::string& executor);
+  std::optional<std::vector<tasklib::wire::AnnouncedTask>> announced_tasks(
+      const std::string& executor);
+  /// What one of them takes and gives; nothing if that is not known, or it is not typed. `current`:
+  /// also nothing if the program was built again since, at the price of a look at its files.
+  std::optional<tasklib::wire::AnnouncedSignature> announced_signature(const std::string& executor,
+                                                                       const std::string& task,
+                                                                       bool current);
   /// Waits until they are known; starts a process if need be. Throws Error when it can't start.
   Wait learn_tasks(const std::string& executor, std::optional<tasklib::base::TimePoint> deadline);
 
@@ -150,6 +157,12 @@ class Governor {
   /// Of all open sessions, directories and what is spilled included.
   std::vector<BlobLine> blobs();
   std::vector<std::int32_t> executor_pids();
+  /// Which executors answer, and how soon; waits for all answers, until the deadline at most. Calls
+  /// `interrupted` when a signal came, which may throw.
+  std::vector<Pinged> ping(std::optional<tasklib::base::TimePoint> deadline,
+                           const std::function<void()>& interrupted = {});
+  /// Lines that tasks write for the log; close() closes it.
+  std::shared_ptr<LogQueue> logs() const;
   std::string run_directory() const;
   /// What all sessions have at this moment: tasks that have not ended, objects that have data.
   struct Holdings {

@@ -76,6 +76,15 @@ struct MemoryState {
   std::optional<std::uint64_t> headroom_bytes;  // what the cgroup still allows
 };
 
+/// What became of a ping: a line of Client.ping().
+struct Pinged {
+  tasklib::base::ExecutorId executor;
+  std::string executor_type;
+  std::int32_t pid = 0;
+  bool can_answer = false;        // else it is of Rain 0.4, or of a tasklib before pings
+  std::optional<double> seconds;  // until the answer; nothing: none came in time
+};
+
 /// One line of the report: a task that ended while recording was on.
 struct TaskReport {
   tasklib::base::TaskId id;

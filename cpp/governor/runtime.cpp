@@ -435,6 +435,9 @@ void Runtime::close() {
   sessions_.clear();
   dirty_.clear();
   watchers_.clear();
+  pings_.clear();
+  ++changes_;
+  logs_->close();
   if (events_) {
     note_client("closed");
     auto log = std::move(events_);

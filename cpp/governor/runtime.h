@@ -18,6 +18,7 @@
 #include "event_log.h"
 #include "failed_inputs.h"
 #include "graph/core.h"
+#include "log_queue.h"
 #include "object_data.h"
 #include "options.h"
 #include "process/executor_session.h"
@@ -91,11 +92,22 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void check_builds(TimePoint now);
   /// What is known of the tasks of one executor type.
   struct Offer {
-    std::optional<std::vector<std::string>> tasks;  // nothing until a process registered
+    // Nothing until a process registered.
+    std::optional<std::vector<tasklib::wire::AnnouncedTask>> tasks;
     graph::FailurePtr failure;  // why the last process could not start; null once one did
     bool is_foreign = false;    // the last one that registered speaks cbor-1
+    std::optional<process::ProgramBuild> build;  // that announced them; nothing: not compared
   };
   const Offer& offer(graph::TypeIndex type) const { return offers_[type]; }
+  /// The program is the one that announced them.
+  bool offer_is_current(graph::TypeIndex type) const;
+  /// Asks every executor that is registered. Returns the ping's number, for the other two.
+  std::uint32_t start_ping();
+  bool ping_is_answered(std::uint32_t number) const;
+  /// What came so far; those that ended meanwhile are missing.
+  std::vector<Pinged> end_ping(std::uint32_t number);
+  /// Lines that tasks write for the log. Closed by close().
+  const std::shared_ptr<LogQueue>& logs() const { return logs_; }
   /// Starts a process unless there is one.
   void start_one(graph::TypeIndex type);
 
@@ -169,6 +181,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void on_released(Session& session, const tasklib::wire::Released& message) override;
   void on_lease_request(Session& session, const tasklib::wire::LeaseRequest& message) override;
   void on_lease_returned(Session& session, const tasklib::wire::LeaseReturned& message) override;
+  void on_log(Session& session, const graph::TaskRecord& task,
+              const tasklib::wire::Log& message) override;
+  void on_pong(Session& session, std::uint32_t number) override;
   void on_warning(const std::string& text) override;
 
   // Commands.
@@ -188,6 +203,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void note_change(const graph::TaskChanged& command);
   void note_end(const TaskReport& report, TimePoint when);
   void note_executor(const Session& session, const char* state, const std::string& cause = {});
+  void note_log(const Session& session, const LogLine& line);
   void note_store(TimePoint now);
   void data_dropped(const graph::DropData& command);
 
@@ -220,6 +236,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void note_failed_start(graph::TypeIndex type, bool spare, const graph::FailurePtr& failure);
   /// The process is gone: tells the Core, with a death report.
   void bury(Session& session, std::optional<launcher::Report> report);
+  void forget_pinged(tasklib::base::ExecutorId executor);
   void watch_fd(Session& session);
   void flush(Session& session);
   void flush_freed();
@@ -288,6 +305,14 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   std::unordered_multimap<const graph::TaskRecord*, std::weak_ptr<CompletionQueue>> watchers_;
   std::vector<std::shared_ptr<CompletionQueue>> to_signal_;
   std::vector<Offer> offers_;  // by TypeIndex
+  struct Ping {
+    TimePoint sent;
+    std::vector<Pinged> lines;
+    std::size_t missing = 0;  // answers
+  };
+  std::map<std::uint32_t, Ping> pings_;  // that somebody waits for
+  std::uint32_t last_ping_ = 0;
+  const std::shared_ptr<LogQueue> logs_ = std::make_shared<LogQueue>();
   TimePoint builds_checked_{};
   std::uint64_t changes_ = 0;
   bool recording_ = false;

@@ -185,6 +185,17 @@ void Runtime::note_executor(const Session& session, const char* state, const std
   events_->add(std::move(line));
 }
 
+void Runtime::note_log(const Session& session, const LogLine& log) {
+  if (!events_) return;
+  EventLine line("log", events_->time_of(tasklib::base::Clock::now()));
+  line.add_id(log.task.session, log.task.id)
+      .add("executor", std::int64_t{session.id.value})
+      .add("level", std::int64_t{log.level})
+      .add("text", log.text);
+  if (log.lost > 0) line.add("lost", static_cast<std::int64_t>(log.lost));
+  events_->add(std::move(line));
+}
+
 void Runtime::note_store(TimePoint now) {
   if (now - store_noted_ < kStoreInterval) return;
   store_noted_ = now;

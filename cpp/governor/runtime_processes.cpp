@@ -124,6 +124,11 @@ void Runtime::start_one(graph::TypeIndex type) {
   core_.on_prestart(type, 1, Clock::now());
 }
 
+bool Runtime::offer_is_current(graph::TypeIndex type) const {
+  const auto& build = offers_[type].build;
+  return !build || programs_[type].build() == build;
+}
+
 void Runtime::check_builds(TimePoint now) {
   if (now < builds_checked_ + kBuildCheckInterval) return;
   builds_checked_ = now;
@@ -291,13 +296,13 @@ void Runtime::bury(Session& session, std::optional<launcher::Report> report) {
   }
   session.exited = true;
 
-  std::vector<TaskRecord*> begun;
+  std::vector<graph::Core::Begun> begun;
   process::ExecutorDeath death;
   std::vector<Session::Lost> lost;
   if (session.registered()) lost = session.take_all();
-  for (const auto& call : lost) {
+  for (auto& call : lost) {
     if (!call.begun) continue;
-    begun.push_back(call.call.task.get());
+    begun.emplace_back(call.call.task.get(), std::move(call.debug));
     death.tasks.push_back(methods_.name(call.call.task->method));
   }
   death.executor_type = session.type_name;
@@ -334,6 +339,7 @@ void Runtime::bury(Session& session, std::optional<launcher::Report> report) {
   if (!session.registered()) note_failed_start(session.type, session.spare, failure);
   store_.drop_holder(session.id, now);
   store_changed_ = true;
+  forget_pinged(session.id);
   for (const auto& id : session.cached) std::erase(cached_[id], session.id);
   core_.on_executor_lost(session.id, failure, begun, now);
   launcher::remove_tree(session.directory.c_str());
@@ -345,7 +351,8 @@ void Runtime::on_registered(Session& session) {
   pids_.try_emplace(session.id, session.peer_pid());  // the launcher may say it later
   note_executor(session, "registered");
   session.deadline.reset();
-  offers_[session.type] = {session.tasks(), nullptr, session.protocol() == Protocol::cbor1};
+  offers_[session.type] = {session.tasks(), nullptr, session.protocol() == Protocol::cbor1,
+                           session.build};
   ++changes_;
   if (session.protocol() == Protocol::cbor2) session.send_welcome(inline_limit_bytes_);
   dirty_.push_back(&session);

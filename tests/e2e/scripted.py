@@ -96,6 +96,12 @@ def other_protocol() -> None:
     peer.wait_for_the_end()
 
 
+def older_protocol() -> None:
+    peer = Peer()
+    peer.register(protocol="cbor-0", tasklib="0.0.1")
+    peer.wait_for_the_end()
+
+
 def registers_twice() -> None:
     peer = Peer()
     peer.register()
@@ -209,9 +215,9 @@ def blob_at(region: int, offset: int, size: int) -> None:
     peer.wait_for_the_end()
 
 
-def message_of_cbor2(name: str, content: Any) -> None:
+def message_of_cbor2(name: str, content: Any, **changes: Any) -> None:
     peer = Peer()
-    peer.register(protocol="cbor-2")
+    peer.register(protocol="cbor-2", **changes)
     peer.next("call")
     peer.send(name, content)
     peer.wait_for_the_end()
@@ -240,6 +246,7 @@ TRICKS = {
     "other_type": other_type,
     "other_id": other_id,
     "other_protocol": other_protocol,
+    "older_protocol": older_protocol,
     "registers_twice": registers_twice,
     "first_says_something_else": first_says_something_else,
     "starts_with_random_bytes": lambda: starts_with(frame(random.Random(7).randbytes(500))),
@@ -274,6 +281,9 @@ TRICKS = {
     "size_behind_region": lambda: blob_at(0, 0, 1 << 40),
     "offset_and_size_overflow": lambda: blob_at(0, (1 << 63) - 128, (1 << 63) - 1),
     "released_what_it_never_held": lambda: message_of_cbor2("released", {"blobs": [[1, 0, 64]]}),
+    "newer_message": lambda: message_of_cbor2("tomorrow", {}, tasklib="999.0"),
+    "log_of_no_call": lambda: message_of_cbor2("log", {"seq": 4711, "level": 20, "text": "x"}),
+    "debug_of_no_call": lambda: message_of_cbor2("debug", {"seq": 4711, "text": "x"}),
     "returned_what_it_never_had": lambda: message_of_cbor2("lease_returned", {"regions": [4711]}),
 }
 

@@ -64,6 +64,8 @@ IN_A_TASK: dict[str, tuple[str, ...]] = {
     "offset_and_size_overflow": ("blob of 9223372036854775807 bytes at offset",),
     "released_what_it_never_held": ("released a blob that it doesn't hold (region 1, offset 0)",),
     "returned_what_it_never_had": ("region 4711",),
+    "log_of_no_call": ("sent a line for the log of call 4711, which is not in flight",),
+    "debug_of_no_call": ("sent a line for the log of call 4711, which is not in flight",),
 }
 # The task failed, its executor goes on.
 OUTPUTS: dict[str, tuple[str, ...]] = {

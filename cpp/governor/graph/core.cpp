@@ -140,8 +140,8 @@ void Core::on_retract_refused(ExecutorId id, TaskRecord& task, TimePoint now) {
   state_->end_event();
 }
 
-void Core::on_executor_lost(ExecutorId id, const FailurePtr& cause,
-                            const std::vector<TaskRecord*>& begun, TimePoint now) {
+void Core::on_executor_lost(ExecutorId id, const FailurePtr& cause, const std::vector<Begun>& begun,
+                            TimePoint now) {
   Executor* executor = state_->executors.find(id);
   if (!executor) return;
   state_->now = now;
@@ -305,13 +305,17 @@ void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectDat
 }
 
 void Core::State::lose(Executor& executor, const FailurePtr& cause,
-                       const std::vector<TaskRecord*>& begun) {
+                       const std::vector<Begun>& begun) {
   const bool killed = executor.phase == Executor::Phase::killed;
   executor.phase = Executor::Phase::killed;
   const std::int32_t pid = executor.traits.pid;
   std::vector<TaskRecord*> guilty, innocent;
+  const auto find_begun = [&](const TaskRecord* task) {
+    return std::find_if(begun.begin(), begun.end(),
+                        [&](const Begun& each) { return each.task == task; });
+  };
   while (TaskRecord* task = executor.calls.front()) {
-    const bool had_begun = std::find(begun.begin(), begun.end(), task) != begun.end();
+    const bool had_begun = find_begun(task) != begun.end();
     end_call(executor, *task);
     if (is_terminal(task->state)) continue;
     if (task->extras && task->extras->doom)
@@ -329,8 +333,14 @@ void Core::State::lose(Executor& executor, const FailurePtr& cause,
   for (TaskRecord* task : guilty) {
     if (is_terminal(task->state)) continue;
     const TaskExtras* extras = task->extras.get();
-    fail_attempt(*task, extras && extras->doom ? extras->doom : cause,
-                 extras ? now - extras->began : Duration{0}, pid);
+    FailurePtr failure = extras && extras->doom ? extras->doom : cause;
+    const auto said = find_begun(task);
+    if (failure && said != begun.end() && !said->debug.empty()) {
+      Failure told = *failure;
+      told.debug = said->debug;
+      failure = std::make_shared<Failure>(std::move(told));
+    }
+    fail_attempt(*task, std::move(failure), extras ? now - extras->began : Duration{0}, pid);
   }
 }
 

@@ -151,6 +151,12 @@ class Core {
   void on_task_cancelled(ExecutorId executor, TaskRecord& task, TimePoint now);
   void on_retracted(ExecutorId executor, TaskRecord& task, TimePoint now);
   void on_retract_refused(ExecutorId executor, TaskRecord& task, TimePoint now);
+  /// A call that had begun when its process ended.
+  struct Begun {
+    Begun(TaskRecord* task, std::string debug = {}) : task(task), debug(std::move(debug)) {}
+    TaskRecord* task;
+    std::string debug;  // what it had said, for its failure
+  };
   /// The process is gone. `begun`: its calls that had begun; they fail with `cause` (or are
   /// cancelled, if that was asked). The others are sent again, at most crash_limit times.
   /// Never registered: one ready task of its type fails with `cause`, see spawn_failures_limit;
@@ -158,7 +164,7 @@ class Core {
   /// Killed by KillExecutor: nobody but the cancelled calls is to blame, the others are sent again
   /// even if begun, and that doesn't count.
   void on_executor_lost(ExecutorId executor, const FailurePtr& cause,
-                        const std::vector<TaskRecord*>& begun, TimePoint now);
+                        const std::vector<Begun>& begun, TimePoint now);
   /// Cancels tasks (and, with on_error "continue", what depends on them becomes aborted; with
   /// "fail" they become cancelled too). Terminal tasks are left alone. The session stays alive.
   void on_cancel(const std::vector<TaskRef>& tasks, TimePoint now);

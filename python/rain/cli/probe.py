@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from rain.client import Client
+    from rain.client.signature import Signature
 
 
 @dataclass
@@ -83,8 +84,9 @@ def _start(client: Client, executor: Executor) -> Probe:
     before = set(client.info()["executor_pids"])
     began = time.perf_counter()
     try:
-        names = client.executors[executor.name].tasks()
-        probed.tasks = [ProbedTask(name) for name in names]
+        offered = client.executors[executor.name]
+        known = offered.signatures()
+        probed.tasks = [_task(name, known.get(name)) for name in offered.tasks()]
     except RainException as error:
         probed.error = str(error)
         return probed
@@ -93,6 +95,13 @@ def _start(client: Client, executor: Executor) -> Probe:
     if len(new) == 1:
         (probed.pid,) = new
     return probed
+
+
+def _task(name: str, signature: Signature | None) -> ProbedTask:
+    if signature is None:
+        return ProbedTask(name)
+    inputs = [Value(type_, parameter) for parameter, type_ in signature.inputs]
+    return ProbedTask(name, inputs, [Value(type_) for type_ in signature.outputs])
 
 
 def _table(executor: Executor) -> dict[str, Any]:

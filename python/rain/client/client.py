@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from weakref import ref
+
 from rain import _core
 from rain.client.defaults import default
 from rain.client.session import Session
@@ -17,8 +20,10 @@ if TYPE_CHECKING:
     from rain.client.data import DataObject
     from rain.client.dispatch import Callbacks
     from rain.client.executors import Executors
+    from rain.client.ping import Pinged
     from rain.client.session import Item
     from rain.client.store import Store
+    from rain.client.tasklog import TaskLog
     from rain.report import Report
 
 
@@ -117,6 +122,9 @@ class Client:
         self._shared: Session | None = None
         self._recording = record
         self._callbacks: Callbacks | None = None  # made by rain.client.dispatch
+        self._task_log: TaskLog | None = None
+        # The engine must not hold the client.
+        self._engine.on_first_submit(partial(_start_task_log, ref(self), self._engine.logs()))
         if record:
             self._engine.record_reports(True)
 
@@ -138,6 +146,8 @@ class Client:
     def close(self) -> None:
         """End all sessions and all executors, and wait for that. Idempotent."""
         self._engine.close()
+        if self._task_log is not None:
+            self._task_log.join()
         if self._callbacks is not None:
             self._callbacks.join()
         self._show_warnings()
@@ -265,6 +275,27 @@ class Client:
             "store": {} if self.closed else self._engine.store_usage(),
         }
 
+    def ping(self, timeout: float | None = 1.0) -> list[Pinged]:
+        """Ask all running executor processes whether they answer.
+
+        A process answers as soon as one of its threads is not busy with a call: one whose only
+        thread runs a long call answers late, or not in time, and is well. One that does not answer
+        though it has nothing to run hangs.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for answers; None: without limit.
+
+        Returns
+        -------
+        list of Pinged
+            Executor type, id, pid, and the seconds until the answer or None, in order of ids.
+        """
+        from rain.client.ping import Pinged
+
+        return [Pinged(*line) for line in self._engine.ping(timeout)]
+
     def store(self) -> Store:
         """Return what data there are: a table with a line per data object (rain.client.store)."""
         from rain.client.store import Store, StoredBlob
@@ -308,3 +339,11 @@ class Client:
     def __repr__(self) -> str:
         state = "closed" if self.closed else ", ".join(sorted(self._executors)) or "no executors"
         return f"<{type(self).__name__}: {state}>"
+
+
+def _start_task_log(client: ref[Client], queue: _core.LogQueue) -> None:
+    from rain.client.tasklog import TaskLog
+
+    of = client()
+    if of is not None:
+        of._task_log = TaskLog(of, queue)

@@ -28,6 +28,10 @@ class ConfigError(RainException, ValueError):
     """A wrong argument of Client, or a wrong file of executors."""
 
 
+class SignatureMismatch(RainException, TypeError):
+    """A task is made with inputs other than those that its executor has announced."""
+
+
 class InvalidGraph(RainException):
     """A submit that was refused; nothing of it was submitted."""
 

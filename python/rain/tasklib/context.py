@@ -11,12 +11,16 @@ from rain.tasklib.datainstance import DataInstance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import Any
 
     import numpy as np
     from numpy.typing import DTypeLike
 
     from rain._core import TaskBuffer
+
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class OutputSpec:
@@ -73,6 +77,8 @@ class Context(TaskContext):
     def debug(self, message: str, *args: object, **kwargs: object) -> None:
         """Add a line for the one who looks at the task later.
 
+        If the process dies, the failure has the lines.
+
         Parameters
         ----------
         message
@@ -81,6 +87,43 @@ class Context(TaskContext):
         if not isinstance(message, str):
             raise TypeError(f"ctx.debug() takes a str, not {type(message).__name__}")
         self._debug(message.format(*args, **kwargs) if args or kwargs else message)
+
+    def log(self, level: int | str, message: str, *args: object, **kwargs: object) -> None:
+        """Write a line to the client's log, at once.
+
+        The client's logger ``rain.executor.<type>`` has it while the task runs. It never waits:
+        what is written faster than it can be sent is dropped, and counted. Under a governor that
+        knows no log (Rain 0.4) the line goes to stderr.
+
+        Parameters
+        ----------
+        level : int or str
+            As in ``logging``: 10, 20, ...; or "debug", "info", "warning", "error", "critical".
+        message
+            As debug() takes it. At most 8 KiB; longer lines are cut.
+        """
+        if not isinstance(message, str):
+            raise TypeError(f"ctx.log() takes a str, not {type(message).__name__}")
+        number = _LEVELS.get(level) if isinstance(level, str) else level
+        if number is None or number < 0:
+            raise ValueError(
+                f"ctx.log(): there is no level {level!r}; use {', '.join(_LEVELS)} or a number"
+            )
+        self._log(number, message.format(*args, **kwargs) if args or kwargs else message)
+
+    def logging(self, name: str | None = None, level: int = 0) -> AbstractContextManager[None]:
+        """Return a context manager that sends what this thread logs to the client, as log() does.
+
+        Parameters
+        ----------
+        name
+            Of the logger; default: the root, and so all of them.
+        level
+            Lower records are left out. The loggers' own levels count, too.
+        """
+        from rain.tasklib.forwarding import forwarded
+
+        return forwarded(self, name, level)
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike = float) -> np.ndarray[Any, Any]:
         """Return a numpy array in shared memory, to be filled in place and returned.

@@ -303,6 +303,20 @@ TEST_F(LostTest, what_had_begun_fails_and_the_rest_is_sent_again) {
   EXPECT_EQ(asked.sent_tasks(), (Tasks{b.get(), c.get()})) << "in the order they had";
 }
 
+TEST_F(LostTest, each_failure_has_what_its_own_task_had_said) {
+  teach(0, Duration(1000));
+  const SessionRef s = session(OnError::continue_);
+  const TaskRef a = task(s), b = task(s), c = task(s);
+  submit(s, {a, b, c});
+  const FailurePtr cause = fake_failure("signal 6", FailureKind::executor);
+  core->on_executor_lost(settle().sent[0].first, cause,
+                         {{a.get(), "a was here"}, {b.get(), "b too"}, {c.get()}}, now);
+  EXPECT_EQ(a->failure->debug, "a was here");
+  EXPECT_EQ(b->failure->debug, "b too");
+  EXPECT_EQ(c->failure->debug, cause->debug);
+  EXPECT_EQ(b->failure->message, "signal 6");
+}
+
 TEST_F(LostTest, an_innocent_call_is_repeated_crash_limit_times) {
   const SessionRef s = session();
   const TaskRef a = task(s);

@@ -392,7 +392,7 @@ class World {
         for (int task : candidates) expect(!model_.live(task), "at the limit all of the type fail");
       return handled();
     }
-    std::vector<TaskRecord*> begun;
+    std::vector<Core::Begun> begun;
     std::vector<int> guilty;
     for (const Call& call : gone.calls) {
       if (call.begun) begun.push_back(tasks_[static_cast<std::size_t>(call.task)].get());
