@@ -7,5 +7,5 @@ corpus=$2
 cd "$(dirname "$program")"
 found=found-$(basename "$corpus")
 mkdir -p "$found"
-exec "$program" -max_total_time="${RAIN_FUZZ_SECONDS:-60}" -max_len=4096 -timeout=20 \
+exec "$program" -max_total_time="${RAIN_FUZZ_SECONDS:-60}" -max_len=4096 -len_control=0 -timeout=20 \
   -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$PWD/failed-" "$found" "$corpus"
