@@ -14,6 +14,9 @@ test:
 	@tools/build.sh tools/requirements-test.txt
 	@.venv/bin/python tools/test.py
 
+long: build
+	@tools/long.sh
+
 # make bench ARGS=--quick
 bench: build
 	@.venv/bin/python benchmarks/run.py $(ARGS)
@@ -24,4 +27,4 @@ lint:
 clean:
 	rm -rf build .venv
 
-.PHONY: build demo test bench lint clean
+.PHONY: build demo test long bench lint clean
