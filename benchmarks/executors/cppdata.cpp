@@ -28,6 +28,14 @@ int main() {
   executor.add_task("size", [](tasklib::Context&, auto& inputs, auto& outputs) {
     outputs.push_back(text(inputs[0]->get_size()));
   });
+  // All but the first byte, which it looks at: a slice of the input.
+  executor.add_task("shorter", [](tasklib::Context& ctx, auto& inputs, auto& outputs) {
+    if (inputs[0]->get_ptr()[0] != 7) ctx.set_error("the first byte is not 7");
+    outputs.push_back(inputs[0]->slice(1, inputs[0]->get_size() - 1));
+  });
+  executor.add_task("nothing", [](tasklib::Context&, auto&, auto& outputs) {
+    outputs.push_back(std::make_unique<tasklib::MemDataInstance>(std::string()));
+  });
   // Sum of all bytes.
   executor.add_task("sum", [](tasklib::Context&, auto& inputs, auto& outputs) {
     const unsigned char* bytes = inputs[0]->get_ptr();

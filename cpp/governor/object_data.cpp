@@ -132,10 +132,41 @@ FileData::~FileData() {
   if (mapping_ != nullptr) ::munmap(mapping_, size_bytes);
 }
 
-std::shared_ptr<unsigned char> FileData::map_private() const {
+namespace {
+
+std::shared_ptr<unsigned char> map_file(const std::string& path, std::uint64_t offset_bytes,
+                                        std::uint64_t size_bytes) {
   const UniqueFd fd(
-      checked("open", path(), [&] { return ::open(path().c_str(), O_RDONLY | O_CLOEXEC); }));
-  return tasklib::base::map_private(fd, 0, size_bytes, path());
+      checked("open", path, [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  return tasklib::base::map_private(fd, offset_bytes, size_bytes, path);
+}
+
+}  // namespace
+
+std::shared_ptr<unsigned char> FileData::map_private() const {
+  return map_file(path(), 0, size_bytes);
+}
+
+std::shared_ptr<unsigned char> SliceData::map_private() const {
+  if (const auto* blob = dynamic_cast<const BlobData*>(whole.get()))
+    return blob->region->map_private(ref_in(*blob));
+  return map_file(whole->path(), offset_bytes, size_bytes);
+}
+
+std::shared_ptr<Data> slice_of(const std::shared_ptr<Data>& data, std::uint64_t offset_bytes,
+                               std::uint64_t size_bytes) {
+  if (size_bytes == data->size_bytes) return data;
+  if (size_bytes < kInlineLimitBytes)
+    return std::make_shared<InlineData>(ByteView(data->bytes().data + offset_bytes, size_bytes));
+  if (const auto* slice = dynamic_cast<const SliceData*>(data.get()))
+    return std::make_shared<SliceData>(slice->whole, slice->offset_bytes + offset_bytes,
+                                       size_bytes);
+  return std::make_shared<SliceData>(data, offset_bytes, size_bytes);
+}
+
+Data& whole_of(graph::ObjectData& data) {
+  if (auto* slice = dynamic_cast<SliceData*>(&data)) return *slice->whole;
+  return static_cast<Data&>(data);
 }
 
 std::shared_ptr<FileData> write_spilled(ByteView bytes, std::string path) {

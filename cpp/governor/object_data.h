@@ -165,6 +165,38 @@ struct FileData final : Data {
 void write_bytes(const Data& data, int fd, const std::string& name,
                  const std::atomic<bool>* stop = nullptr);
 
+/// Some of the bytes of a blob or file, which it keeps, in the same pages.
+struct SliceData final : Data {
+  /// `whole`: BlobData or FileData. Requires: the bytes are in it.
+  SliceData(std::shared_ptr<Data> whole, std::uint64_t offset_bytes, std::uint64_t size)
+      : whole(std::move(whole)), offset_bytes(offset_bytes) {
+    size_bytes = size;
+  }
+  tasklib::base::ByteView bytes() const override {
+    return {whole->bytes().data + offset_bytes, size_bytes};
+  }
+  std::shared_ptr<unsigned char> map_private() const override;
+  Source source() const override {
+    Source source = whole->source();
+    source.offset_bytes += offset_bytes;
+    return source;
+  }
+  /// Requires: `blob` is the whole.
+  tasklib::wire::BlobRef ref_in(const BlobData& blob) const {
+    return {blob.ref.region, blob.ref.offset_bytes + offset_bytes, size_bytes};
+  }
+
+  const std::shared_ptr<Data> whole;
+  const std::uint64_t offset_bytes;
+};
+
+/// `size_bytes` bytes of data that are no directory. Small ones are copied, like all small data,
+/// and keep nothing alive. Requires: the bytes are in it.
+std::shared_ptr<Data> slice_of(const std::shared_ptr<Data>& data, std::uint64_t offset_bytes,
+                               std::uint64_t size_bytes);
+/// The data themselves, of a slice what it is part of.
+Data& whole_of(graph::ObjectData& data);
+
 /// Writes a blob into the new file `path`. Any thread. Throws SystemError; then there is no file.
 std::shared_ptr<FileData> write_spilled(tasklib::base::ByteView bytes, std::string path);
 

@@ -223,6 +223,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
                                                  const graph::ObjectRecord& object,
                                                  tasklib::wire::ObjectOut& output,
                                                  std::uint64_t& copied_bytes);
+  std::shared_ptr<graph::ObjectData> take_slice(const graph::TaskRecord& task,
+                                                const tasklib::wire::ObjectSlice& slice);
   std::shared_ptr<graph::ObjectData> take_file(Session& session, const graph::ObjectRecord& object,
                                                const std::string& path);
   void fill_call(tasklib::wire::Call& call, const graph::TaskRecord& task) const;
@@ -242,7 +244,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void flush_freed();
   void give_up_idle_leases();
   std::string describe(const graph::ObjectRecord& object) const;
-  BlobLine line_of_kept(const graph::ObjectRecord& object, const Data& data) const;
+  BlobLine line_of(const graph::ObjectRecord& object, graph::ObjectData& data) const;
   /// If it is fresh and a cpu is idle: another thread takes the page faults of `size_bytes`.
   void populate(const std::shared_ptr<tasklib::blob::Region>& region, std::uint64_t size_bytes);
   void grant_lease(Session& session, const tasklib::wire::LeaseRequest& request);
@@ -251,6 +253,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   bool ask_for_leases();
   bool end_idle_holder();
   bool is_blocked(const Session& session) const;
+  struct BlobUse;
+  std::unordered_map<const BlobData*, BlobUse> blob_uses() const;
   bool start_spilling(std::uint64_t size_bytes);
   void on_spilled(SpillWork& work);
   /// Dooms the oldest call of each executor that uses more memory than its calls may.

@@ -55,6 +55,12 @@ FailurePtr make_failure(FailureKind kind, const TaskRecord& task, std::string me
   return failure;
 }
 
+std::string not_an_input(DataObjectId id) {
+  return "Object DataObjectId { session_id: " + std::to_string(id.session) +
+         ", id: " + std::to_string(id.id) +
+         " } not found: only the task's own inputs can be passed through";
+}
+
 /// A task's output could not be taken: the task's own error, the executor stays.
 class OutputError : public std::runtime_error {
  public:
@@ -189,7 +195,8 @@ void Runtime::fill_location(Session& session, tasklib::wire::ObjectIn& input,
     }
     return;
   }
-  if (auto* blob = dynamic_cast<BlobData*>(&data)) {
+  const auto* slice = dynamic_cast<const SliceData*>(&data);
+  if (auto* blob = dynamic_cast<BlobData*>(&whole_of(data))) {
     const bool new_region = store_.add_view(session.id, blob->ref);
     views.push_back(blob->ref);
     if (new_region) {
@@ -198,10 +205,19 @@ void Runtime::fill_location(Session& session, tasklib::wire::ObjectIn& input,
       region.size_bytes = blob->region->size_bytes();
       session.send(region, blob->region->open_read_only());
     }
-    input.location = blob->ref;
+    input.location = slice ? slice->ref_in(*blob) : blob->ref;
     return;
   }
   views.push_back(BlobRef{});
+  if (slice && session.takes_slices()) {
+    input.location =
+        tasklib::wire::FileSlice{slice->whole->path(), slice->offset_bytes, slice->size_bytes};
+    return;
+  }
+  if (slice) {
+    input.location = tasklib::wire::Path{data.path(data_directory_)};
+    return;
+  }
   if (data.is_on_disk()) {
     input.location = tasklib::wire::Path{data.path()};
   } else {
@@ -399,9 +415,10 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
         return input->data;
       }
     }
-    throw OutputError("Object DataObjectId { session_id: " + std::to_string(other->id.session) +
-                      ", id: " + std::to_string(other->id.id) +
-                      " } not found: only the task's own inputs can be passed through");
+    throw OutputError(not_an_input(other->id));
+  }
+  if (auto* slice = std::get_if<tasklib::wire::ObjectSlice>(&output.location)) {
+    return take_slice(task, *slice);
   }
   if (auto* path = std::get_if<tasklib::wire::Path>(&output.location)) {
     return take_file(session, object, path->path);
@@ -409,7 +426,29 @@ std::shared_ptr<graph::ObjectData> Runtime::take_output(Session& session, const 
   if (std::get_if<tasklib::wire::Cached>(&output.location)) {
     throw OutputError("Cached result occured in result");
   }
+  if (std::get_if<tasklib::wire::FileSlice>(&output.location)) {
+    throw ProtocolError("sent part of a file as output");
+  }
   throw OutputError("Output " + object.id.to_string() + " came without a location");
+}
+
+std::shared_ptr<graph::ObjectData> Runtime::take_slice(const TaskRecord& task,
+                                                       const tasklib::wire::ObjectSlice& slice) {
+  for (const auto& input : task.inputs) {
+    if (input->id != slice.id) continue;
+    const auto data = std::static_pointer_cast<Data>(input->data);
+    const std::uint64_t size = data->size_bytes;
+    if (data->is_directory() || slice.size_bytes > size ||
+        slice.offset_bytes > size - slice.size_bytes) {
+      throw ProtocolError(
+          "sent as output " + std::to_string(slice.size_bytes) + " bytes at offset " +
+          std::to_string(slice.offset_bytes) + " of input " + slice.id.to_string() +
+          ", which has " +
+          (data->is_directory() ? "none, being a directory" : std::to_string(size) + " bytes"));
+    }
+    return slice_of(data, slice.offset_bytes, slice.size_bytes);
+  }
+  throw OutputError(not_an_input(slice.id));
 }
 
 std::shared_ptr<graph::ObjectData> Runtime::take_file(Session& session,

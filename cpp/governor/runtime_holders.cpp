@@ -11,37 +11,17 @@ namespace rain {
 
 using tasklib::base::DataObjectId;
 
-/// Of data that no session has any more.
-BlobLine Runtime::line_of_kept(const graph::ObjectRecord& object, const Data& data) const {
-  BlobLine line;
-  line.id = object.id;
-  if (const ObjectAnnex* annex = annex_of(object)) line.label = annex->label;
-  line.size_bytes = data.size_bytes;
-  line.where = data.path();
-  if (const auto* blob = dynamic_cast<const BlobData*>(&data)) {
-    line.place = "region";
-    line.where = "region " + std::to_string(blob->ref.region.value) + " +" +
-                 std::to_string(blob->ref.offset_bytes);
-    line.views = store_.views(blob->ref);
-  } else if (const auto* file = dynamic_cast<const FileData*>(&data)) {
-    line.place = file->is_spilled ? "spilled" : "file";
-  } else {
-    line.place = data.is_directory() ? "directory" : "inline";
-  }
-  return line;
-}
-
 std::vector<BlobLine> Runtime::blobs_with_holders() const {
   std::vector<BlobLine> lines = blobs();
   if (open_ == nullptr) return lines;
   std::unordered_map<DataObjectId, std::size_t> index;
   for (std::size_t i = 0; i < lines.size(); ++i) index.emplace(lines[i].id, i);
 
-  std::unordered_set<const graph::ObjectData*> listed;
+  std::unordered_set<const graph::ObjectData*> listed;  // of slices the whole
   std::unordered_map<DataObjectId, graph::TaskId> producers;
   for (const auto& session : *open_) {
     for (const auto& object : session->holding) {
-      listed.insert(object->data.get());
+      listed.insert(&whole_of(*object->data));
       if (object->producer) producers.emplace(object->id, object->producer->id);
     }
     for (const auto& task : session->live) {
@@ -62,8 +42,8 @@ std::vector<BlobLine> Runtime::blobs_with_holders() const {
       if (object.producer) producers.emplace(object.id, object.producer->id);
       const auto [found, is_new] = index.emplace(object.id, lines.size());
       if (is_new) {
-        lines.push_back(line_of_kept(object, static_cast<const Data&>(*kept.inputs[i])));
-        lines.back().shared = !listed.insert(kept.inputs[i].get()).second;
+        lines.push_back(line_of(object, *kept.inputs[i]));
+        lines.back().shared = !listed.insert(&whole_of(*kept.inputs[i])).second;
       }
       auto& holders = lines[found->second].failed_tasks;
       if (holders.empty() || !(holders.back() == kept.task->id)) holders.push_back(kept.task->id);

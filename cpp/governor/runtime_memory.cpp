@@ -1,6 +1,8 @@
 // What the Runtime does when the store is short of memory: asks for leases back, spills, waits.
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -15,10 +17,11 @@ namespace rain {
 using tasklib::base::Clock;
 using tasklib::base::StoreFull;
 using tasklib::base::SystemError;
+using tasklib::wire::BlobRef;
 using tasklib::wire::Protocol;
 
 void Runtime::touch(Data& data) {
-  if (auto* blob = dynamic_cast<BlobData*>(&data)) blob->last_used = ++uses_;
+  if (auto* blob = dynamic_cast<BlobData*>(&whole_of(data))) blob->last_used = ++uses_;
 }
 
 std::string Runtime::spill_path() {
@@ -190,46 +193,68 @@ bool Runtime::end_idle_holder() {
 
 // ---- spilling -----------------------------------------------------------------------------------
 
-bool Runtime::start_spilling(std::uint64_t size_bytes) {
-  if (!spill_.on() || !spill_trouble_.empty() || open_ == nullptr) return false;
-  struct Candidate {
-    long records = 0;
-    const std::shared_ptr<graph::ObjectData>* data = nullptr;
-  };
-  std::unordered_map<BlobData*, Candidate> found;
+/// Whose data are one blob, or slices of it.
+struct Runtime::BlobUse {
+  std::shared_ptr<BlobData> blob;
+  std::vector<graph::ObjectRecord*> whole;
+  std::unordered_map<const SliceData*, std::vector<graph::ObjectRecord*>> slices;
+
+  void add(graph::ObjectRecord& record) {
+    if (const auto* slice = dynamic_cast<const SliceData*>(record.data.get()))
+      slices[slice].push_back(&record);
+    else
+      whole.push_back(&record);
+  }
+  /// Whoever else has a reference may be reading: a view of the client, a job. `references`: to
+  /// the blob, of those who ask.
+  bool by_nobody_else(long references) const {
+    for (const auto& [slice, records] : slices)
+      if (records.front()->data.use_count() != static_cast<long>(records.size())) return false;
+    return blob.use_count() == static_cast<long>(whole.size() + slices.size()) + references;
+  }
+};
+
+std::unordered_map<const BlobData*, Runtime::BlobUse> Runtime::blob_uses() const {
+  std::unordered_map<const BlobData*, BlobUse> uses;
   for (const auto& session : *open_) {
     for (const auto& object : session->holding) {
-      if (auto* blob = dynamic_cast<BlobData*>(object->data.get())) {
-        Candidate& candidate = found[blob];
-        ++candidate.records;
-        candidate.data = &object->data;
-      }
+      const auto* slice = dynamic_cast<const SliceData*>(object->data.get());
+      auto blob = std::dynamic_pointer_cast<BlobData>(
+          slice ? std::shared_ptr<graph::ObjectData>(slice->whole) : object->data);
+      if (!blob) continue;
+      BlobUse& use = uses[blob.get()];
+      use.blob = std::move(blob);
+      use.add(*object);
     }
   }
-  // Whoever else has a reference may be reading: a view of the client, a slice, a job.
+  return uses;
+}
+
+bool Runtime::start_spilling(std::uint64_t size_bytes) {
+  if (!spill_.on() || !spill_trouble_.empty() || open_ == nullptr) return false;
+  auto found = blob_uses();
   std::erase_if(found, [&](const auto& entry) {
-    return entry.second.data->use_count() != entry.second.records ||
-           store_.views(entry.first->ref) != 0;
+    return !entry.second.by_nobody_else(1) || store_.views(entry.first->ref) != 0;
   });
-  std::vector<std::pair<BlobData*, Candidate>> order(found.begin(), found.end());
+  std::vector<std::shared_ptr<BlobData>> order;
+  for (auto& [blob, use] : found) order.push_back(std::move(use.blob));
   // What lies in somebody's lease makes room only for its holder: last.
   std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
     const auto key = [&](const BlobData& data) {
       return std::pair(store_.is_leased(data.ref.region), data.last_used);
     };
-    return key(*a.first) < key(*b.first);
+    return key(*a) < key(*b);
   });
   const std::uint64_t enough = std::max(size_bytes, store_.usage().budget_bytes / 16);
   std::uint64_t chosen = 0;
-  for (const auto& [blob, candidate] : order) {
+  for (const auto& blob : order) {
     if (chosen >= enough) break;
     std::string path = spill_path();
     if (path.empty()) return false;
     chosen += blob->ref.size_bytes;
     ++spilling_;
     builtin_.pool().submit(std::make_shared<SpillWork>(
-        std::static_pointer_cast<BlobData>(*candidate.data), std::move(path),
-        [this](SpillWork& work) { on_spilled(work); }));
+        blob, std::move(path), [this](SpillWork& work) { on_spilled(work); }));
   }
   return chosen > 0;
 }
@@ -241,15 +266,17 @@ void Runtime::on_spilled(SpillWork& work) {
     spill_trouble_ = work.error;
     return;
   }
-  std::vector<graph::ObjectRecord*> records;
-  for (const auto& session : *open_)
-    for (const auto& object : session->holding)
-      if (object->data == work.data) records.push_back(object.get());
+  auto uses = blob_uses();
+  const auto found = uses.find(work.data.get());
   // Somebody came to use it meanwhile, or it is gone: the file goes, nothing else.
-  const auto references = static_cast<long>(records.size()) + 1;
-  if (records.empty() || work.data.use_count() != references || store_.views(work.data->ref) != 0)
+  if (found == uses.end() || !found->second.by_nobody_else(2) || store_.views(work.data->ref) != 0)
     return;
-  for (auto* record : records) record->data = work.spilled;
+  for (auto* record : found->second.whole) record->data = work.spilled;
+  for (const auto& [slice, records] : found->second.slices) {
+    const auto moved =
+        std::make_shared<SliceData>(work.spilled, slice->offset_bytes, slice->size_bytes);
+    for (auto* record : records) record->data = moved;
+  }
   count_spilled(work.spilled->size_bytes);
 }
 
@@ -260,34 +287,77 @@ void Runtime::count_spilled(std::uint64_t size_bytes) {
 
 // ---- what there is ------------------------------------------------------------------------------
 
+namespace {
+
+/// Which data of a table have bytes that are counted with others there.
+class Counted {
+ public:
+  /// First, of all data.
+  void note(const Data& data) {
+    if (!dynamic_cast<const SliceData*>(&data)) whole_.insert(&data);
+  }
+  /// Then, of one after the other: a slice is counted with the whole if that is there, else with
+  /// what it has in common with those before it.
+  bool is_shared(const Data& data) {
+    const auto* slice = dynamic_cast<const SliceData*>(&data);
+    if (!slice) return !seen_.insert(&data).second;
+    if (whole_.count(slice->whole.get()) != 0) return true;
+    auto& ranges = ranges_[slice->whole.get()];
+    const std::uint64_t begin = slice->offset_bytes, end = begin + slice->size_bytes;
+    const auto next = ranges.lower_bound(begin);
+    if (next != ranges.end() && next->first < end) return true;
+    if (next != ranges.begin() && std::prev(next)->second > begin) return true;
+    ranges.emplace(begin, end);
+    return false;
+  }
+
+ private:
+  std::unordered_set<const Data*> whole_, seen_;
+  std::unordered_map<const Data*, std::map<std::uint64_t, std::uint64_t>> ranges_;
+};
+
+}  // namespace
+
+/// What can be said of the data alone.
+BlobLine Runtime::line_of(const graph::ObjectRecord& object, graph::ObjectData& data) const {
+  const Data& whole = whole_of(data);
+  const auto* slice = dynamic_cast<const SliceData*>(&data);
+  BlobLine line;
+  line.id = object.id;
+  if (const ObjectAnnex* annex = annex_of(object)) line.label = annex->label;
+  line.size_bytes = data.size_bytes;
+  line.where = whole.path();
+  if (const auto* blob = dynamic_cast<const BlobData*>(&whole)) {
+    const BlobRef ref = slice ? slice->ref_in(*blob) : blob->ref;
+    line.place = "region";
+    line.where =
+        "region " + std::to_string(ref.region.value) + " +" + std::to_string(ref.offset_bytes);
+    line.views = store_.views(blob->ref);
+    for (const auto holder : store_.viewers(blob->ref))
+      if (const auto found = sessions_.find(holder); found != sessions_.end())
+        line.viewers.push_back(found->second->pid);
+  } else if (const auto* file = dynamic_cast<const FileData*>(&whole)) {
+    line.place = file->is_spilled ? "spilled" : "file";
+    if (slice) line.where += " +" + std::to_string(slice->offset_bytes);
+  } else {
+    line.place = whole.is_directory() ? "directory" : "inline";
+  }
+  return line;
+}
+
 std::vector<BlobLine> Runtime::blobs() const {
   std::vector<BlobLine> lines;
-  std::unordered_set<const graph::ObjectData*> seen;
   if (open_ == nullptr) return lines;
+  Counted counted;
+  for (const auto& session : *open_)
+    for (const auto& object : session->holding)
+      counted.note(static_cast<const Data&>(*object->data));
   for (const auto& session : *open_) {
     for (const auto& object : session->holding) {
-      const auto& data = static_cast<const Data&>(*object->data);
-      BlobLine line;
-      line.id = object->id;
-      if (const ObjectAnnex* annex = annex_of(*object)) line.label = annex->label;
+      BlobLine line = line_of(*object, *object->data);
       if (object->producer) line.task_type = methods_.name(object->producer->method);
-      line.size_bytes = data.size_bytes;
       line.kept = object->kept;
-      line.shared = !seen.insert(&data).second;
-      line.where = data.path();
-      if (const auto* blob = dynamic_cast<const BlobData*>(&data)) {
-        line.place = "region";
-        line.where = "region " + std::to_string(blob->ref.region.value) + " +" +
-                     std::to_string(blob->ref.offset_bytes);
-        line.views = store_.views(blob->ref);
-        for (const auto holder : store_.viewers(blob->ref))
-          if (const auto found = sessions_.find(holder); found != sessions_.end())
-            line.viewers.push_back(found->second->pid);
-      } else if (const auto* file = dynamic_cast<const FileData*>(&data)) {
-        line.place = file->is_spilled ? "spilled" : "file";
-      } else {
-        line.place = data.is_directory() ? "directory" : "inline";
-      }
+      line.shared = counted.is_shared(static_cast<const Data&>(*object->data));
       lines.push_back(std::move(line));
     }
   }
@@ -298,11 +368,16 @@ MemoryState Runtime::memory_state() const {
   MemoryState state;
   state.spills = spill_.on();
   state.spill_directory = spill_.directory();
-  for (const BlobLine& line : blobs()) {
-    if (line.place != "spilled" || line.shared) continue;
-    state.spilled_bytes += line.size_bytes;
-    ++state.spilled_blobs;
+  std::unordered_set<const FileData*> files;
+  const std::vector<graph::SessionRef> none;
+  for (const auto& session : open_ ? *open_ : none) {
+    for (const auto& object : session->holding) {
+      const auto* file = dynamic_cast<const FileData*>(&whole_of(*object->data));
+      if (file && file->is_spilled && files.insert(file).second)
+        state.spilled_bytes += file->size_bytes;
+    }
   }
+  state.spilled_blobs = files.size();
   state.written_bytes = spilled_bytes_;
   state.written_blobs = spilled_blobs_;
   state.waiting = static_cast<std::uint32_t>(waiting_leases_.size());
@@ -318,10 +393,9 @@ std::string Runtime::explain(const StoreFull& full) const {
   std::string text = full.what();
   std::vector<std::pair<std::uint64_t, const graph::ObjectRecord*>> largest;
   if (open_) {
-    for (const auto& session : *open_)
-      for (const auto& object : session->holding)
-        if (dynamic_cast<const BlobData*>(object->data.get()))
-          largest.emplace_back(object->data->size_bytes, object.get());
+    for (const auto& [blob, use] : blob_uses())
+      largest.emplace_back(blob->size_bytes, use.whole.empty() ? use.slices.begin()->second.front()
+                                                               : use.whole.front());
   }
   const std::size_t named = std::min(kNamed, largest.size());
   std::partial_sort(largest.begin(), largest.begin() + static_cast<std::ptrdiff_t>(named),
@@ -330,7 +404,8 @@ std::string Runtime::explain(const StoreFull& full) const {
     const graph::ObjectRecord& object = *largest[i].second;
     text += i == 0 ? ". The largest: " : ", ";
     text += std::to_string(largest[i].first) + " bytes of " + describe(object);
-    for (const auto holder : store_.viewers(static_cast<const BlobData&>(*object.data).ref)) {
+    for (const auto holder :
+         store_.viewers(static_cast<const BlobData&>(whole_of(*object.data)).ref)) {
       const auto session = sessions_.find(holder);
       if (session == sessions_.end()) continue;
       text += ", viewed by executor " + session->second->type_name + " (pid " +

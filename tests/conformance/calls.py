@@ -13,9 +13,9 @@ SESSION = 3
 
 @dataclass
 class In:
-    """An input: bytes in the message, a path, or [region, offset, size]."""
+    """An input: bytes in the message, a path, [region, offset, size] or [path, offset, size]."""
 
-    at: bytes | Path | tuple[Region, int, int] | str
+    at: bytes | Path | tuple[Region | Path, int, int] | str
     number: int | None = None  # of the object; None: by position
     label: str = ""
     task_label: str = ""
@@ -190,8 +190,8 @@ class Tester:
                 if of.info:
                     entry["info"] = of.info
                 if isinstance(of.at, tuple):
-                    region, *extent = of.at
-                    entry["at"] = [region.number, *extent]
+                    whole, *extent = of.at
+                    entry["at"] = [str(whole) if isinstance(whole, Path) else whole.number, *extent]
                 else:
                     entry["at"] = str(of.at) if isinstance(of.at, Path) else of.at
             return entry
@@ -215,7 +215,7 @@ class Tester:
             data = at
         elif isinstance(at, str):
             data = Path(at).read_bytes() if Path(at).is_file() else None
-        elif len(at) == 3:
+        elif len(at) == 3 and isinstance(at[0], int):
             number, offset, size = at
             data = self.executor.regions[number].memory[offset : offset + size]
         return Output(at, data, entry.get("info", {}))

@@ -59,6 +59,25 @@ def split(ctx: Context, data: DataInstance) -> Any:
 
 
 @executor.task
+def part(ctx: Context, *inputs: DataInstance) -> memoryview:
+    """config: offset, size. These bytes of the last input."""
+    offset, size = ctx.config["offset"], ctx.config["size"]
+    if offset + size > len(inputs[-1]):
+        raise IndexError(f"a slice of {size} bytes at offset {offset}")
+    view: memoryview = inputs[-1][offset : offset + size]
+    return view
+
+
+@executor.task
+def rows(ctx: Context, data: DataInstance) -> DataInstance:
+    """config: begin, end. These rows of an array."""
+    array = data[ctx.config["begin"] : ctx.config["end"]]
+    output = ctx.blob(array, content_type="user/ndarray")
+    output.attributes["ndarray"] = {"dtype": array.dtype.str, "shape": list(array.shape)}
+    return output
+
+
+@executor.task
 def split_by_label(ctx: Context, data: DataInstance) -> dict[str, bytes]:
     """Each output is the data followed by its own label."""
     return {spec.label: bytes(data) + spec.label.encode() for spec in ctx.outputs}

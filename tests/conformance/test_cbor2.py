@@ -147,6 +147,72 @@ def test_an_output_from_ordinary_memory_is_copied_once_and_counted(start: Start,
     assert result.outputs[0].at[0] == 1
 
 
+def slicing(start: Start, kind: str) -> Tester:
+    """With a governor that takes slices."""
+    tester = start(kind, begin=False)
+    assert "slices" in tester.executor.expect_register()["features"]
+    tester.executor.welcome(features=("slices",))
+    tester.executor.lease(tester.executor.add_region(1, MIB), [(0, MIB)])
+    return tester
+
+
+@new_protocol
+def test_parts_of_inputs_are_named_and_not_copied(start: Start, kind: str) -> None:
+    tester = slicing(start, kind)
+    data = bytes(range(256)) * 2048
+    source = input_region(tester, 2, data, offset=4096)
+    result = tester.call("split", [In(source.at, number=77)], outputs=3)
+    begins = [len(data) * i // 3 for i in range(4)]
+    assert [output.at for output in result.outputs] == [
+        [[SESSION, 77], begin, end - begin] for begin, end in pairwise(begins)
+    ]
+    assert result.raw.get("copied", 0) == 0
+    assert result.raw.get("held", []) == []
+    assert serves(tester)
+
+
+@new_protocol
+def test_the_part_of_an_input_is_of_that_one(start: Start, kind: str) -> None:
+    tester = slicing(start, kind)
+    first = input_region(tester, 2, b"a" * 200_000)
+    second = In((first.at[0], 300_001, 100_000), number=78)  # a slice itself, by its offset
+    result = tester.call("part", [first, second], config={"offset": 5, "size": 70_000})
+    assert result.outputs[0].at == [[SESSION, 78], 5, 70_000]
+    small = tester.call("part", [first], config={"offset": 5, "size": 70})
+    assert small.outputs[0].at == b"a" * 70
+
+
+@new_protocol
+def test_an_older_governor_gets_a_copy_of_the_part(start: Start, kind: str) -> None:
+    tester, _ = with_room(start, kind)
+    data = bytes(range(256)) * 1024
+    source = input_region(tester, 2, data)
+    result = tester.call("part", [source], config={"offset": 3, "size": 100_000})
+    assert result.data == data[3:100_003]
+    assert result.outputs[0].at[0] == 1
+    assert result.raw["copied"] == 100_000
+
+
+@new_protocol
+def test_a_part_of_a_file_is_an_input(start: Start, kind: str, tmp_path: Path) -> None:
+    tester = slicing(start, kind)
+    data = struct.pack("20000d", *range(20000))
+    (tmp_path / "data").write_bytes(b"x" * 5000 + data + b"y")
+    file = tmp_path / "data"
+    inside = In((file, 5000, len(data)), number=79)
+    total = tester.call("sum_doubles", [inside])
+    assert struct.unpack("d", total.data) == (sum(range(20000)),)
+    again = tester.call("part", [inside], config={"offset": 8, "size": 100_000})
+    assert again.outputs[0].at == [[SESSION, 79], 8, 100_000]
+    assert again.raw.get("copied", 0) == 0
+    empty = tester.call("echo", [In((file, 5000, 0), number=80)])
+    assert empty.outputs[0].at == [SESSION, 80]
+    beyond = tester.call("sum_doubles", [In((file, 5000, len(data) + 2))])
+    assert not beyond.success
+    assert f"has no {len(data) + 2} bytes at offset 5000" in beyond.error
+    assert serves(tester)
+
+
 @new_protocol
 def test_what_a_shrunk_output_leaves_is_free_again(start: Start, kind: str) -> None:
     tester, _ = with_room(start, kind)

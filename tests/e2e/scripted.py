@@ -215,6 +215,26 @@ def blob_at(region: int, offset: int, size: int) -> None:
     peer.wait_for_the_end()
 
 
+def slice_at(offset: int, size: int, number: int | None = None) -> None:
+    """Of the first input, unless it says of which object."""
+    peer = Peer()
+    peer.register(protocol="cbor-2")
+    call = peer.next("call")
+    session, first = call["in"][0]["id"]
+    at = [[session, first if number is None else number], offset, size]
+    peer.send("result", {"seq": call["seq"], "task": call["id"], "out": [{"at": at}]})
+    peer.wait_for_the_end()
+
+
+def file_slice() -> None:
+    peer = Peer()
+    peer.register(protocol="cbor-2")
+    call = peer.next("call")
+    at = ["/etc/passwd", 0, 1]
+    peer.send("result", {"seq": call["seq"], "task": call["id"], "out": [{"at": at}]})
+    peer.wait_for_the_end()
+
+
 def message_of_cbor2(name: str, content: Any, **changes: Any) -> None:
     peer = Peer()
     peer.register(protocol="cbor-2", **changes)
@@ -280,6 +300,10 @@ TRICKS = {
     "offset_behind_region": lambda: blob_at(0, 1 << 40, 64),
     "size_behind_region": lambda: blob_at(0, 0, 1 << 40),
     "offset_and_size_overflow": lambda: blob_at(0, (1 << 63) - 128, (1 << 63) - 1),
+    "slice_behind_input": lambda: slice_at(1, 2),
+    "slice_far_behind_input": lambda: slice_at((1 << 63) - 1, (1 << 63) - 1),
+    "slice_larger_than_input": lambda: slice_at(0, 3),
+    "slice_of_a_file": file_slice,
     "released_what_it_never_held": lambda: message_of_cbor2("released", {"blobs": [[1, 0, 64]]}),
     "newer_message": lambda: message_of_cbor2("tomorrow", {}, tasklib="999.0"),
     "log_of_no_call": lambda: message_of_cbor2("log", {"seq": 4711, "level": 20, "text": "x"}),

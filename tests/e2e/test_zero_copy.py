@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from places import copies, place_of, read_ends
 from rain.client import Client, DataObject, Session, Task, blob
 from sizes import GiB, MiB, need_memory
 from tasks import call
@@ -20,18 +20,6 @@ C, PY, CLIENT = "cpptester", "pytester", "client"
 SIZES = [64 << 10, MiB + 1, 24 * MiB]  # the least in a region; among others; a region of its own
 
 
-def place_of(obj: DataObject) -> str:
-    """Where the client's view of it lies, as the testers' tasks say it."""
-    address = obj.fetch()._address
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        addresses, _, offset, device, inode = line.split()[:5]
-        begin, end = (int(word, 16) for word in addresses.split("-"))
-        if begin <= address < end:
-            assert "/memfd:" in line
-            return f"{device}:{inode} +{int(offset, 16) + address - begin}"
-    raise AssertionError("an address that is not mapped")
-
-
 def produce(producer: str, size: int) -> DataObject:
     if producer == CLIENT:
         obj = blob(b"\x07" * size)
@@ -39,15 +27,6 @@ def produce(producer: str, size: int) -> DataObject:
         obj = call(f"{producer}/write_ends", size=size, byte=7).output
     obj.keep()
     return obj
-
-
-def read_ends(consumer: str, *objects: DataObject) -> list[dict[str, Any]]:
-    said = call(f"{consumer}/read_ends", *objects).output.fetch().get_bytes()
-    return list(json.loads(said))
-
-
-def copies(client: Client) -> dict[str, int]:
-    return {f"{task.task_type} {task.id}": task.copied_bytes for task in client.report()}
 
 
 @pytest.fixture

@@ -30,13 +30,10 @@ struct TaskType {
 };
 
 constexpr TaskType kTaskTypes[] = {
-    {"buildin/concat", concat},
-    {"buildin/sleep", sleep},
-    {"buildin/open", open},
-    {"buildin/open_dir", open_directory},
-    {"buildin/export", export_to},
-    {"buildin/make_directory", make_directory},
-    {"buildin/slice_directory", slice_directory},
+    {"buildin/concat", concat},    {"buildin/sleep", sleep},
+    {"buildin/open", open},        {"buildin/open_dir", open_directory},
+    {"buildin/export", export_to}, {"buildin/make_directory", make_directory},
+    {"buildin/slice", slice},      {"buildin/slice_directory", slice_directory},
     {"buildin/run", run},
 };
 

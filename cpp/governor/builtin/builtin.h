@@ -144,6 +144,8 @@ Begun export_to(const Call& call);
 // directory_tasks.cpp
 Begun make_directory(const Call& call);
 Begun slice_directory(const Call& call);
+// slice_task.cpp
+Begun slice(const Call& call);
 // program.cpp
 Begun run(const Call& call);
 

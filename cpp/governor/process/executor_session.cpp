@@ -185,6 +185,7 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
     wants_board_ = announced(tasklib::wire::kFeatureBoard);
     gives_leases_back_ = announced(tasklib::wire::kFeatureLeaseWanted);
     answers_pings_ = announced(tasklib::wire::kFeaturePing);
+    takes_slices_ = announced(tasklib::wire::kFeatureSlices);
     traits_.threads = std::clamp<std::uint32_t>(message.threads, 1, CallBoard::kSlots);
     // Without a board a queued call can't be taken back: queue none.
     traits_.max_in_flight = wants_board_ ? CallBoard::kSlots : traits_.threads;
@@ -196,7 +197,7 @@ void ExecutorSession::send_welcome(std::uint64_t inline_limit_bytes) {
   welcome.credit = traits_.max_in_flight;
   welcome.inline_limit_bytes = inline_limit_bytes;
   welcome.board = wants_board_;
-  welcome.features = {tasklib::wire::kFeatureLog};
+  welcome.features = {tasklib::wire::kFeatureLog, tasklib::wire::kFeatureSlices};
   welcome.tasklib_version = tasklib::wire::own_version();
   UniqueFd fd;
   if (wants_board_) {

@@ -78,6 +78,8 @@ class ExecutorSession {
   bool answers_pings() const { return answers_pings_; }
   /// Idle leases can be asked back from it.
   bool gives_leases_back() const { return gives_leases_back_; }
+  /// It takes part of a file as an input.
+  bool takes_slices() const { return takes_slices_; }
   std::int32_t peer_pid() const { return peer_pid_; }
 
   /// Accepts the one connection. False: nobody of this user was there (others are turned away).
@@ -152,8 +154,8 @@ class ExecutorSession {
   std::vector<tasklib::wire::AnnouncedTask> tasks_;
   std::string tasklib_version_;
   std::int32_t peer_pid_ = 0;
-  bool registered_ = false, wants_board_ = false, gives_leases_back_ = false,
-       answers_pings_ = false;
+  bool registered_ = false, wants_board_ = false, gives_leases_back_ = false;
+  bool answers_pings_ = false, takes_slices_ = false;
   std::uint32_t last_sequence_ = 0, in_flight_count_ = 0;
   graph::TaskRef culprit_;  // whose result is being looked at, or was wrong
   std::unordered_map<std::uint32_t, std::string> debug_;  // of calls in flight, by sequence

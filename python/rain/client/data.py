@@ -171,6 +171,51 @@ class DataObject(_core.DataObjectBase, Future):
         """
         return loaded(self.session.fetch(self, timeout))
 
+    def __getitem__(self, key: slice | str | PathLike[str]) -> DataObject:
+        """Return part of the data as a data object, without a copy.
+
+        Parameters
+        ----------
+        key : slice or path
+            ``obj[begin:end]`` of a blob: bytes; of an array (content type "user/ndarray"): rows,
+            along the first axis, as an array. Which of both is looked at when the object is
+            finished. As in Python, negative positions count from the end, and what lies outside
+            is left out. ``obj["name"]`` of a directory: a file in it; ``obj["name/"]``: a directory
+            in it.
+
+        The part is the output of a task of its own (see rain.client.tasks, `Slice` and
+        `SliceDirectory`), hence also of objects that are not finished, or not even submitted. It
+        keeps the memory of the whole as long as it lives, unless it is small.
+
+        Raises
+        ------
+        TypeError
+            `key` is something else, or does not fit the object's type.
+        ValueError
+            The slice has a step.
+        """
+        from rain.client import tasks
+
+        if isinstance(key, slice):
+            if key.step not in (None, 1):
+                raise ValueError(
+                    f"obj[{_slice_text(key)}]: a part without a copy has no step; take it in a "
+                    "task, or of the fetched array"
+                )
+            if self._is_directory:
+                raise TypeError('a directory has no bytes: obj["path"] is a file in it')
+            return tasks.Slice(self, key.start, key.stop, session=self.session).output
+        if isinstance(key, str) or hasattr(key, "__fspath__"):
+            if not self._is_directory:
+                raise TypeError(f"obj[{key!r}] is a file of a directory, but this is a blob")
+            return tasks.SliceDirectory(self, key, session=self.session).output
+        raise TypeError(
+            f"obj[{key!r}]: a part is obj[begin:end], or obj['path'] of a directory; single items "
+            "are in what fetch() returns"
+        )
+
+    __iter__ = None  # it has parts, but no items
+
     def expect_dir(self) -> None:
         """Raise TypeError unless the object is a directory."""
         if not self._is_directory:
@@ -207,6 +252,11 @@ class DataObject(_core.DataObjectBase, Future):
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{self!r} cannot be pickled: it belongs to this process' client")
+
+
+def _slice_text(key: slice) -> str:
+    ends = ["" if value is None else repr(value) for value in (key.start, key.stop)]
+    return f"{ends[0]}:{ends[1]}:{key.step!r}"
 
 
 def blob(

@@ -7,6 +7,7 @@ listed.
 from __future__ import annotations
 
 import math
+import operator
 import os
 
 from rain.client.data import DataObject, to_dataobj
@@ -30,6 +31,7 @@ __all__ = [
     "LoadDir",
     "MakeDirectory",
     "Sleep",
+    "Slice",
     "SliceDirectory",
     "Store",
 ]
@@ -157,6 +159,50 @@ class MakeDirectory(Task):
             config={"paths": [path for path, _ in pairs]},
             **options,
         )
+
+
+class Slice(Task):
+    """Takes a range of a blob, without a copy: what ``obj[begin:end]`` makes.
+
+    Parameters
+    ----------
+    input : DataObject or Task
+        A blob.
+    begin, end : int, optional
+        As in a slice of Python: negative ones count from the end, and what lies outside is left
+        out. Bytes; of an array (content type "user/ndarray") rows, along its first axis: it is
+        looked at when the input is there, and the output is an array, too.
+    output : Output or str, optional
+    """
+
+    TASK_TYPE = "buildin/slice"
+
+    def __init__(
+        self,
+        input: DataObject | Task,
+        begin: int | None = None,
+        end: int | None = None,
+        output: OutputBase | str | None = None,
+        **options: Any,
+    ) -> None:
+        obj = to_dataobj(input)
+        obj.expect_blob()
+        described = _output_of_type(output, Output)
+        described.expect_blob()
+        config = [_position(begin, "begin"), _position(end, "end")]
+        super().__init__((obj,), (described,), config=config, **options)
+
+
+_FARTHEST = 2**63 - 1  # positions beyond it mean the same
+
+
+def _position(value: int | None, name: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        return max(-_FARTHEST, min(operator.index(value), _FARTHEST))
+    except TypeError:
+        raise TypeError(f"{name} must be an int or None, not {value!r}") from None
 
 
 class SliceDirectory(Task):

@@ -66,6 +66,20 @@ class DataInstance(_core.TaskData, DataView):
     def _attribute(self, key: str) -> Any:
         return self._get_attributes().get(key)
 
+    def __getitem__(self, key: Any) -> Any:
+        """Return part of the data as a view: of an array's items, else of the bytes.
+
+        A view of neighbouring bytes that a task returns is an output without a copy: it is the
+        same pages.
+        """
+        from rain.common import ndarray
+
+        if self.content_type == ndarray.CONTENT_TYPE:
+            return self.as_array()[key]
+        return memoryview(self)[key]
+
+    __iter__ = None  # an instance is data, and no sequence of them
+
     def write(self, path: str | os.PathLike[str]) -> None:
         """Make a writable copy of the data, a file or a directory, at `path`."""
         if self.is_directory:

@@ -63,12 +63,23 @@ void concat(Context&, DataInstanceVec& inputs, DataInstanceVec& outputs) {
 // As many pieces, of nearly one size, as there are outputs.
 void split(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
   if (!ctx.check_n_args(1)) return;
-  const std::string all = inputs[0]->read_as_string();
-  const std::size_t n = ctx.n_outputs();
+  const std::size_t size = inputs[0]->get_size(), n = ctx.n_outputs();
   for (std::size_t i = 0; i < n; ++i) {
-    const std::size_t begin = all.size() * i / n;
-    push_text(outputs, all.substr(begin, all.size() * (i + 1) / n - begin));
+    const std::size_t begin = size * i / n;
+    outputs.push_back(inputs[0]->slice(begin, size * (i + 1) / n - begin));
   }
+}
+
+// config: offset, size. These bytes of the last input.
+void part(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  outputs.push_back(
+      inputs.back()->slice(ctx.config().at("offset").as_uint(), ctx.config().at("size").as_uint()));
+}
+
+// config: begin, end. These rows of an array.
+void rows(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  outputs.push_back(tasklib::slice_rows(*inputs.at(0), ctx.config().at("begin").as_uint(),
+                                        ctx.config().at("end").as_uint()));
 }
 
 void sum_doubles(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
@@ -291,6 +302,8 @@ int main(int argc, char** argv) {
   executor.add_task("repeat", repeat);
   executor.add_task("concat", concat);
   executor.add_task("split", split);
+  executor.add_task("part", part);
+  executor.add_task("rows", rows);
   executor.add_task("sum_doubles", sum_doubles);
   executor.add_task("scribble", scribble);
   executor.add_task("fill", fill);

@@ -58,10 +58,12 @@ struct Model {
     const auto region = regions.find(ref.region);
     if (region == regions.end()) return nullptr;
     if (ref.size_bytes == 0) return region->second.empty.live() ? &region->second.empty : nullptr;
-    const auto blob = region->second.blobs.find(ref.offset_bytes);
-    if (blob == region->second.blobs.end()) return nullptr;
-    return blob->second.live() && blob->second.size_bytes == ref.size_bytes ? &blob->second
-                                                                            : nullptr;
+    for (auto& [offset, blob] : region->second.blobs) {
+      const bool around = offset <= ref.offset_bytes && ref.size_bytes <= blob.size_bytes &&
+                          ref.offset_bytes - offset <= blob.size_bytes - ref.size_bytes;
+      if (around && blob.live()) return &blob;
+    }
+    return nullptr;
   }
 
   bool may_seal(Holder writer, const BlobRef& ref) {
@@ -166,7 +168,7 @@ class Walk {
     return std::next(map.begin(), static_cast<std::ptrdiff_t>(number % map.size()));
   }
 
-  // Mostly a live blob; else something near one.
+  // Mostly a live blob or part of one; else something near one.
   BlobRef reference() {
     if (model_.regions.empty()) return {RegionId{1}, 0, 64};
     const auto& [id, region] = *pick(model_.regions, random_());
@@ -174,6 +176,10 @@ class Walk {
     if (!region.blobs.empty() && below(8) != 0) {
       const auto& [offset, blob] = *pick(region.blobs, random_());
       ref = {id, offset, blob.size_bytes};
+      if (below(3) == 0 && ref.size_bytes > 0) {
+        ref.offset_bytes += below(ref.size_bytes);
+        ref.size_bytes = 1 + below(offset + blob.size_bytes - ref.offset_bytes);
+      }
     }
     switch (below(24)) {
       case 0:

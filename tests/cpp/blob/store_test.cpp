@@ -259,8 +259,11 @@ TEST_F(StoreTest, wrong_references_are_refused_and_change_nothing) {
   store.release(gone, now);
   const auto before = store.usage();
   for (const BlobRef& bad :
-       {gone, BlobRef{ref.region, 0, 99}, BlobRef{ref.region, 0, 0}, BlobRef{ref.region, 64, 36},
-        BlobRef{RegionId{99}, 0, 100}, BlobRef{ref.region, ~std::uint64_t{0}, 100}}) {
+       {gone, BlobRef{ref.region, 4100, 8}, BlobRef{ref.region, 0, 101}, BlobRef{ref.region, 0, 0},
+        BlobRef{ref.region, 64, 37}, BlobRef{ref.region, 100, 1}, BlobRef{ref.region, 128, 1},
+        BlobRef{ref.region, 1, ~std::uint64_t{0}}, BlobRef{ref.region, 64, ~std::uint64_t{0} - 10},
+        BlobRef{RegionId{99}, 0, 100}, BlobRef{ref.region, ~std::uint64_t{0}, 100},
+        BlobRef{ref.region, ~std::uint64_t{0}, 1}}) {
     EXPECT_THROW(store.retain(bad), ProtocolError);
     EXPECT_THROW(store.release(bad, now), ProtocolError);
     EXPECT_THROW(store.add_view(kReader, bad), ProtocolError);
@@ -274,6 +277,67 @@ TEST_F(StoreTest, wrong_references_are_refused_and_change_nothing) {
   EXPECT_THROW(store.region(RegionId{99}), ProtocolError);
   EXPECT_EQ(store.usage().blobs, before.blobs);
   EXPECT_EQ(store.usage().views, 0u);
+}
+
+// ---- slices -------------------------------------------------------------------------------------
+
+TEST_F(StoreTest, owners_and_views_of_a_slice_are_those_of_the_whole_blob) {
+  Store store(limits(64 * kMiB));
+  const BlobRef ref = sealed(store, kWriter, 10000);
+  const BlobRef first{ref.region, 0, 1}, middle{ref.region, 4001, 3000}, last{ref.region, 9999, 1};
+  store.retain(middle);
+  EXPECT_TRUE(store.add_view(kReader, middle));
+  EXPECT_FALSE(store.add_view(kReader, last));
+  EXPECT_TRUE(store.add_view(kOther, first));
+  for (const BlobRef& any : {ref, first, middle, last}) {
+    EXPECT_EQ(store.views(any), 3u);
+    EXPECT_EQ(store.viewers(any), (std::vector<Holder>{kReader, kOther}));
+  }
+  EXPECT_EQ(store.usage().blobs, 1u);  // and its bytes count once
+  EXPECT_EQ(store.usage().blobs_bytes, 10000u);
+  EXPECT_EQ(store.usage().views, 3u);
+}
+
+TEST_F(StoreTest, a_blob_lives_until_the_last_slice_goes_in_whatever_order) {
+  for (const bool slice_last : {true, false}) {
+    Store store(limits(64 * kMiB));
+    const BlobRef ref = sealed(store, kWriter, 10000);
+    const BlobRef slice{ref.region, 4001, 3000};
+    store.retain(slice);
+    store.add_view(kReader, slice);
+    store.release(slice_last ? ref : slice, now);
+    store.release(slice_last ? slice : ref, now);
+    EXPECT_EQ(store.usage().blobs, 1u);
+    EXPECT_TRUE(store.take_freed(kWriter).empty());
+    store.drop_view(kReader, slice_last ? slice : ref, now);
+    const auto freed = store.take_freed(kWriter);
+    ASSERT_EQ(freed.size(), 1u);
+    EXPECT_EQ(freed[0].extents, (Extents{{0, extent_size(10000)}}));
+    EXPECT_THROW(store.views(slice), ProtocolError);
+    EXPECT_THROW(store.viewers(slice), ProtocolError);
+  }
+}
+
+TEST_F(StoreTest, a_dead_process_takes_its_views_of_slices_along) {
+  Store store(limits(64 * kMiB));
+  const BlobRef ref = sealed(store, kWriter, 10000);
+  store.add_view(kReader, {ref.region, 1, 7});
+  store.add_view(kReader, {ref.region, 2, 7});
+  store.release(ref, now);
+  store.drop_holder(kReader, now);
+  EXPECT_EQ(store.usage().blobs, 0u);
+  EXPECT_EQ(store.usage().views, 0u);
+}
+
+TEST_F(StoreTest, a_slice_is_within_one_blob_and_is_sealed_by_nobody) {
+  Store store(limits(64 * kMiB));
+  const BlobRef ref = sealed(store, kWriter, 128);
+  store.seal(kWriter, {ref.region, 128, 128});  // its neighbour
+  EXPECT_THROW(store.add_view(kReader, {ref.region, 64, 128}), ProtocolError);
+  EXPECT_THROW(store.seal(kWriter, {ref.region, 64, 64}), ProtocolError);
+  store.add_view(kReader, {ref.region, 0, 128});
+  EXPECT_THROW(store.drop_view(kReader, {ref.region, 128, 64}, now), ProtocolError);
+  EXPECT_EQ(store.usage().views, 1u);
 }
 
 TEST_F(StoreTest, empty_blobs_of_a_region_are_one_blob_with_many_owners) {

@@ -58,7 +58,7 @@ TEST_F(Cbor2, registers_with_threads_features_and_version) {
   EXPECT_EQ(governor.registration.threads, 3u);
   EXPECT_EQ(governor.registration.features,
             (std::vector<std::string>{wire::kFeatureBoard, wire::kFeatureLeaseWanted,
-                                      wire::kFeaturePing}));
+                                      wire::kFeaturePing, wire::kFeatureSlices}));
   EXPECT_NE(governor.registration.tasklib_version, "");
   const auto& tasks = governor.registration.tasks;
   EXPECT_EQ(std::count_if(tasks.begin(), tasks.end(),

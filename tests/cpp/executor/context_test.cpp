@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
 
 #include "tasklib/executor.h"
 
@@ -103,6 +107,50 @@ TEST(DataInstance, bytes_outlive_it_while_somebody_keeps_them) {
   EXPECT_FALSE(watched.expired());
   kept.reset();
   EXPECT_TRUE(watched.expired());
+}
+
+TEST(DataInstance, a_slice_is_the_same_bytes_and_keeps_them) {
+  DataInstancePtr whole(new MemDataInstance(std::string("0123456789")));
+  whole->set_content_type("text");
+  const unsigned char* bytes = whole->get_ptr();
+  DataInstancePtr part = whole->slice(2, 5)->slice(1, 3);
+  EXPECT_EQ(part->get_ptr(), bytes + 3);
+  EXPECT_EQ(part->get_content_type(), "");
+  whole.reset();
+  EXPECT_EQ(part->read_as_string(), "345");
+  EXPECT_EQ(part->slice(3, 0)->get_size(), 0u);
+  for (const auto& [offset, size] :
+       {std::pair<std::size_t, std::size_t>{0, 4}, {4, 0}, {1, 3}, {~0ul, 2}})
+    EXPECT_THROW(part->slice(offset, size), std::out_of_range);
+}
+
+TEST(DataInstance, items_of_a_slice_where_none_may_lie_are_an_aligned_copy) {
+  const double numbers[] = {1, 2, 3};
+  std::string text(1, 'x');
+  text.append(reinterpret_cast<const char*>(numbers), sizeof numbers);
+  const MemDataInstance whole(std::string(16, ' ') + text);
+  const DataInstancePtr odd = whole.slice(17, sizeof numbers);
+  const double* items = odd->as<double>();
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(items) % alignof(double), 0u);
+  EXPECT_EQ(items[2], 3);
+  EXPECT_EQ(odd->as<double>(), items);  // made once
+  EXPECT_EQ(odd->as<char>(), static_cast<const void*>(odd->get_ptr()));
+}
+
+TEST(DataInstance, rows_are_an_array) {
+  Context ctx(0);
+  auto made = ctx.alloc_array<std::int16_t>({3, 2});
+  for (std::size_t i = 0; i < made.size(); ++i) made.data()[i] = static_cast<std::int16_t>(i);
+  const Blob array = std::move(made).seal();
+  const Blob rows = slice_rows(*array, 1, 3);
+  const auto view = as_array<std::int16_t, 2>(*rows);
+  EXPECT_EQ(view.shape(), (std::array<std::size_t, 2>{2, 2}));
+  EXPECT_EQ(view(1, 1), 5);
+  EXPECT_EQ(rows->get_ptr(), array->get_ptr() + 4);
+  EXPECT_EQ(slice_rows(*array, 2, 2)->get_size(), 0u);
+  EXPECT_THROW(slice_rows(*array, 2, 4), std::out_of_range);
+  EXPECT_THROW(slice_rows(*array, 2, 1), std::out_of_range);
+  EXPECT_THROW(slice_rows(*array->slice(0, 4), 0, 1), TypeMismatch);
 }
 
 TEST(FileDataInstance, looks_at_the_file_when_asked) {

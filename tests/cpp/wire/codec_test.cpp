@@ -459,7 +459,7 @@ Call full_call() {
   call.spec.cpus = 3;
   call.spec.name = "group/name";
   call.spec.user = {{"k", item("f6")}};
-  for (std::int32_t i = 0; i < 5; ++i) {
+  for (std::int32_t i = 0; i < 6; ++i) {
     ObjectIn input;
     input.spec = object_spec(20 + i);
     call.spec.inputs.push_back({input.spec.id, i == 1 ? "as" : ""});
@@ -476,6 +476,7 @@ Call full_call() {
   call.inputs[2].location = Path{"/a/b"};
   call.inputs[3].location = OtherObject{{1, -7}};
   call.inputs[4].location = BlobRef{{7}, 5ull << 32, 1};
+  call.inputs[5].location = FileSlice{"/a/b", 5ull << 32, 7};
   ObjectIn output;
   output.spec = object_spec(30);
   output.spec.label = "out";
@@ -493,7 +494,7 @@ TEST(Cbor2, carries_a_call_with_everything) {
   EXPECT_EQ(back.sequence, 300u);
   EXPECT_EQ(back.spec.cpus, 3u);
   EXPECT_EQ(back.spec.config, call.spec.config);
-  ASSERT_EQ(back.spec.inputs.size(), 5u);
+  ASSERT_EQ(back.spec.inputs.size(), 6u);
   EXPECT_EQ(back.spec.inputs[1].label, "as");
   EXPECT_EQ(back.spec.inputs[4].id, (base::DataObjectId{1, 24}));
   EXPECT_EQ(back.spec.outputs, call.spec.outputs);
@@ -503,6 +504,10 @@ TEST(Cbor2, carries_a_call_with_everything) {
   EXPECT_EQ(std::get<Memory>(back.inputs[1].location).bytes.text(), "hello");
   EXPECT_EQ(std::get<OtherObject>(back.inputs[3].location).id, (base::DataObjectId{1, -7}));
   EXPECT_EQ(std::get<BlobRef>(back.inputs[4].location), (BlobRef{{7}, 5ull << 32, 1}));
+  const auto& slice = std::get<FileSlice>(back.inputs[5].location);
+  EXPECT_EQ(slice.path, "/a/b");
+  EXPECT_EQ(slice.offset_bytes, 5ull << 32);
+  EXPECT_EQ(slice.size_bytes, 7u);
   EXPECT_EQ(back.outputs[0].spec.label, "out");
 }
 
@@ -534,9 +539,10 @@ TEST(Cbor2, carries_results) {
   sent.held = {0, 3};
   sent.printed = {5, 9, 0, 0};
   sent.exception = std::string("\x80\x05\0", 3);
-  sent.outputs.resize(2);
+  sent.outputs.resize(3);
   sent.outputs[0].location = BlobRef{{1}, 64, 0};
   sent.outputs[1].info.content_type = "text";
+  sent.outputs[2].location = ObjectSlice{{1, -7}, 1ull << 40, 3};
   const std::string frame = encoded(ToGovernor(sent), Protocol::cbor2);
   const Result back = result(frame.substr(kFrameHeaderBytes), Protocol::cbor2);
   EXPECT_EQ(back.sequence, 300u);
@@ -552,9 +558,13 @@ TEST(Cbor2, carries_results) {
   EXPECT_EQ(back.printed.out_end, 9u);
   EXPECT_EQ(back.printed.err_end, 0u);
   EXPECT_EQ(back.exception, sent.exception);
-  ASSERT_EQ(back.outputs.size(), 2u);
+  ASSERT_EQ(back.outputs.size(), 3u);
   EXPECT_EQ(std::get<BlobRef>(back.outputs[0].location), (BlobRef{{1}, 64, 0}));
   EXPECT_EQ(back.outputs[1].info.content_type, "text");
+  const auto& slice = std::get<ObjectSlice>(back.outputs[2].location);
+  EXPECT_EQ(slice.id, (base::DataObjectId{1, -7}));
+  EXPECT_EQ(slice.offset_bytes, 1ull << 40);
+  EXPECT_EQ(slice.size_bytes, 3u);
 }
 
 TEST(Cbor2, carries_the_messages_about_regions) {
@@ -594,11 +604,12 @@ TEST(Cbor2, carries_welcome_cancel_and_shutdown) {
     const std::string frame = encoded(message, Protocol::cbor2);
     return decode_to_executor(payload_of(frame), Protocol::cbor2);
   };
-  const auto welcome = std::get<Welcome>(back(Welcome{64, 65536, true}));
+  const auto welcome = std::get<Welcome>(back(Welcome{64, 65536, true, {kFeatureSlices, "x"}}));
   EXPECT_EQ(welcome.credit, 64u);
   EXPECT_EQ(welcome.inline_limit_bytes, 65536u);
   EXPECT_TRUE(welcome.board);
-  EXPECT_FALSE(std::get<Welcome>(back(Welcome{1, 0, false})).board);
+  EXPECT_EQ(welcome.features, (std::vector<std::string>{kFeatureSlices, "x"}));
+  EXPECT_FALSE(std::get<Welcome>(back(Welcome{1, 0, false, {}})).board);
   const auto cancel = std::get<Cancel>(back(Cancel{{1, 12}, 7}));
   EXPECT_EQ(cancel.task, (base::TaskId{1, 12}));
   EXPECT_EQ(cancel.sequence, 7u);
@@ -641,11 +652,28 @@ TEST(Cbor2, refuses_locations_that_are_none) {
     return array(text("result"),
                  map({{"seq", kOne}, {"task", kTask}, {"out", array(map({{"at", location}}))}}));
   };
-  for (const std::string& location :
-       {array(), array(kOne), array(kOne, kOne, kOne, kOne), kOne, kNull, kTrue,
-        array(item("20"), kOne, kOne), array(kOne, item("20"), kOne), array(kOne, kOne, item("20")),
-        array(item("1b0000000100000000"), kOne, kOne), array(item("1a80000000"), kOne),
-        array(kOne, item("1bffffffffffffffff"), kOne), array(text("a"), kOne)})
+  for (const std::string& location : {array(),
+                                      array(kOne),
+                                      array(kOne, kOne, kOne, kOne),
+                                      kOne,
+                                      kNull,
+                                      kTrue,
+                                      array(item("20"), kOne, kOne),
+                                      array(kOne, item("20"), kOne),
+                                      array(kOne, kOne, item("20")),
+                                      array(item("1b0000000100000000"), kOne, kOne),
+                                      array(item("1a80000000"), kOne),
+                                      array(kOne, item("1bffffffffffffffff"), kOne),
+                                      array(text("a"), kOne),
+                                      array(text("a")),
+                                      array(text("a"), kOne, kOne, kOne),
+                                      array(text("a"), item("20"), kOne),
+                                      array(text("a"), kOne, item("1b8000000000000000")),
+                                      array(text("a"), text("b"), kOne),
+                                      array(array(kOne, kOne), kOne),
+                                      array(array(kOne), kOne, kOne),
+                                      array(array(kOne, kOne), kOne, kOne, kOne),
+                                      array(array(kOne, kOne), kOne, kNull)})
     refusal(at(location), Protocol::cbor2);
 }
 

@@ -85,10 +85,13 @@ std::vector<std::string> cbor2_to_executor() {
     if (call == nullptr) continue;
     call->sequence = static_cast<std::uint32_t>(corpus.size() + 1);
     for (ObjectIn& input : call->inputs)
-      if (std::holds_alternative<Cached>(input.location)) input.location = BlobRef{{1}, 64, 1000};
+      if (std::holds_alternative<Cached>(input.location))
+        input.location = BlobRef{{1}, 64, 1000};
+      else if (std::holds_alternative<Path>(input.location))
+        input.location = FileSlice{"/some/file", 64, 1000};
     add(message);
   }
-  add(Welcome{64, 65536, true});
+  add(Welcome{64, 65536, true, {kFeatureSlices}});
   add(Region{{3}, 32u << 20, true, 9, {{0, 64}, {128, 1ull << 33}}});
   add(LeaseRefused{9, "the store is full"});
   add(Freed{{3}, {{64, 64}, {256, 64}}});
@@ -113,6 +116,8 @@ std::vector<std::string> cbor2_to_governor() {
       result->held = {0, 2};
       result->duration_ns = 12345;
       if (!result->outputs.empty()) result->outputs[0].location = BlobRef{{7}, 4096, 70000};
+      if (result->outputs.size() > 1)
+        result->outputs[1].location = ObjectSlice{{1, 2}, 4096, 70000};
     }
     add(message);
   }

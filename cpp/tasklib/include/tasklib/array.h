@@ -61,12 +61,17 @@ class TypeMismatch : public std::runtime_error {
 void describe_array(DataInstance& output, const std::string& dtype, const std::size_t* shape,
                     std::size_t n_dimensions);
 
+/// Rows begin to end - 1 of an array of any dtype: a slice of its bytes along the first dimension,
+/// as an array. Throws TypeMismatch when it is none or has no dimension, std::out_of_range.
+Blob slice_rows(const DataInstance& array, std::size_t begin, std::size_t end);
+
 /// The items of an array of exactly this dtype and number of dimensions; its extents go to `shape`.
 /// Throws TypeMismatch.
 const void* array_items(const DataInstance& input, const std::string& dtype, std::size_t item_bytes,
                         std::size_t* shape, std::size_t n_dimensions);
 
-/// The array that an input is, in place. Valid as long as the instance. Throws TypeMismatch.
+/// The array that an input is, in place (see DataInstance::as). Valid as long as the instance.
+/// Throws TypeMismatch.
 template <class T, std::size_t N>
 ndview<const T, N> as_array(const DataInstance& input) {
   static_assert(Dtype<T>::exists, "arrays have items of numbers, bool or std::complex");

@@ -42,12 +42,13 @@ class DataInstance {
   virtual const unsigned char* get_ptr() const;
   std::string read_as_string() const;
 
-  /// The bytes as numbers (or other plain structs). Throws when the size is no multiple of T's.
+  /// The bytes as numbers (or other plain structs), in place; of a slice that begins at an offset
+  /// where no T may lie, a copy. Throws when the size is no multiple of T's.
   template <class T>
   const T* as() const {
     static_assert(std::is_trivially_copyable<T>::value, "only plain data has a meaning as bytes");
     static_assert(alignof(T) <= 16, "data are aligned to 16 bytes at least, no more");
-    return static_cast<const T*>(as_items(sizeof(T)));
+    return static_cast<const T*>(as_items(sizeof(T), alignof(T)));
   }
   /// How many T there are.
   template <class T>
@@ -85,6 +86,10 @@ class DataInstance {
   /// shared memory or a file the kernel copies each page when it is first written, small data are
   /// copied at once. Lives as long as the pointer, which may be dropped in any thread.
   std::shared_ptr<unsigned char> writable_copy() const;
+  /// Some of the bytes, without a copy. As an output: if this is an input of the call, or part of
+  /// one, no byte is copied either, and the output keeps this blob's memory as long as it lives.
+  /// It starts without content type and attributes. Throws std::out_of_range, and as get_ptr().
+  DataInstancePtr slice(std::size_t offset_bytes, std::size_t size_bytes) const;
   /// Keeps the bytes (not the instance) valid; may be dropped in any thread.
   std::shared_ptr<const void> keep_alive() const;
 
@@ -93,7 +98,7 @@ class DataInstance {
 
  private:
   friend struct executor::Access;
-  const void* as_items(std::size_t item_bytes) const;
+  const void* as_items(std::size_t item_bytes, std::size_t alignment) const;
   executor::Metadata& metadata();
 
   std::shared_ptr<executor::Content> content_;

@@ -61,6 +61,17 @@ std::string readable(std::uint64_t bytes) {
   return text;
 }
 
+// The blob that a reference is to, or to part of.
+template <class Blobs>
+auto find_around(Blobs& blobs, const wire::BlobRef& ref) {
+  if (ref.size_bytes == 0) return blobs.find(kEmptyBlobs);
+  auto blob = blobs.upper_bound(ref.offset_bytes);
+  if (blob == blobs.begin()) return blobs.end();
+  --blob;
+  const std::uint64_t size = blob->second.size_bytes, begin = ref.offset_bytes - blob->first;
+  return begin < size && ref.size_bytes <= size - begin ? blob : blobs.end();
+}
+
 // Calls `gap(begin, end)` for what lies between the blobs of a region.
 template <class Blobs, class Gap>
 void for_each_gap(const Blobs& blobs, std::uint64_t region_bytes, Gap&& gap) {
@@ -331,9 +342,8 @@ std::vector<base::RegionId> Store::take_dropped(Holder reader) {
 // ---- blobs --------------------------------------------------------------------------------------
 
 Store::Blobs::iterator Store::find_blob(Entry& entry, const wire::BlobRef& ref) {
-  const auto blob = entry.blobs.find(key_of(ref));
-  if (blob == entry.blobs.end() || blob->second.size_bytes != ref.size_bytes ||
-      (blob->second.owners == 0 && blob->second.views == 0))
+  const auto blob = find_around(entry.blobs, ref);
+  if (blob == entry.blobs.end() || (blob->second.owners == 0 && blob->second.views == 0))
     refuse_blob(ref, "there is no such blob");
   return blob;
 }
@@ -373,10 +383,11 @@ void Store::release(const wire::BlobRef& ref, base::TimePoint now) {
 }
 
 bool Store::add_view(Holder reader, const wire::BlobRef& ref) {
-  ++find_blob(entry(ref.region), ref)->second.views;
+  const auto blob = find_blob(entry(ref.region), ref);
+  ++blob->second.views;
   ++usage_.views;
   HolderState& holder = holders_[reader];
-  ++holder.views[{ref.region, key_of(ref)}];
+  ++holder.views[{ref.region, blob->first}];
   return reader != kClient && holder.sent.insert(ref.region).second;
 }
 
@@ -385,7 +396,7 @@ void Store::drop_view(Holder reader, const wire::BlobRef& ref, base::TimePoint n
   const auto blob = find_blob(entry, ref);
   const auto holder = holders_.find(reader);
   if (holder == holders_.end()) refuse_blob(ref, "this process has no view of it");
-  const auto view = holder->second.views.find({ref.region, key_of(ref)});
+  const auto view = holder->second.views.find({ref.region, blob->first});
   if (view == holder->second.views.end()) refuse_blob(ref, "this process has no view of it");
   if (--view->second == 0) holder->second.views.erase(view);
   --blob->second.views;
@@ -432,18 +443,22 @@ void Store::drop_holder(Holder holder, base::TimePoint now) {
 
 Store::Usage Store::usage() const { return usage_; }
 
-std::uint32_t Store::views(const wire::BlobRef& ref) const {
+const Store::Blobs::value_type& Store::live_blob(const wire::BlobRef& ref) const {
   const auto region = regions_.find(ref.region);
   if (region == regions_.end()) refuse_region(ref.region, "is unknown");
-  const auto blob = region->second.blobs.find(key_of(ref));
-  if (blob == region->second.blobs.end()) refuse_blob(ref, "there is no such blob");
-  return blob->second.views;
+  const auto blob = find_around(region->second.blobs, ref);
+  if (blob == region->second.blobs.end() || (blob->second.owners == 0 && blob->second.views == 0))
+    refuse_blob(ref, "there is no such blob");
+  return *blob;
 }
 
+std::uint32_t Store::views(const wire::BlobRef& ref) const { return live_blob(ref).second.views; }
+
 std::vector<Holder> Store::viewers(const wire::BlobRef& ref) const {
+  const std::uint64_t offset = live_blob(ref).first;
   std::vector<Holder> all;
   for (const auto& [id, holder] : holders_)
-    if (holder.views.count({ref.region, key_of(ref)}) != 0) all.push_back(id);
+    if (holder.views.count({ref.region, offset}) != 0) all.push_back(id);
   std::sort(all.begin(), all.end());
   return all;
 }

@@ -39,6 +39,9 @@ constexpr Holder kClient{0};
 /// such a region counts them again. All blobs of 0 bytes in one region are one blob with as many
 /// owners.
 ///
+/// A reference to some of a blob's bytes (a slice) stands for the blob in all functions but seal():
+/// owners and views are those of the whole.
+///
 /// What throws ProtocolError says that a peer was wrong, and has changed nothing.
 class Store {
  public:
@@ -114,7 +117,8 @@ class Store {
   /// No region gets pages ahead of its writer any more: the end is near.
   void stop_populating() noexcept;
   Usage usage() const;
-  /// How many views of a live blob there are. Throws ProtocolError when there is no such blob.
+  /// How many views of a live blob there are. Throws ProtocolError when there is no such blob, as
+  /// the next.
   std::uint32_t views(const wire::BlobRef& ref) const;
   /// Who views it, each once, in order.
   std::vector<Holder> viewers(const wire::BlobRef& ref) const;
@@ -169,7 +173,9 @@ class Store {
 
   Entry& entry(base::RegionId id);
   Entry& leased_entry(Holder writer, base::RegionId id);
+  // These throw ProtocolError when there is none.
   Blobs::iterator find_blob(Entry& entry, const wire::BlobRef& ref);
+  const Blobs::value_type& live_blob(const wire::BlobRef& ref) const;
   void free_if_dead(Entry& entry, Blobs::iterator blob, base::TimePoint now);
   void end_lease(Entry& entry, base::TimePoint now);
   void settle(Entry& entry, base::TimePoint now);

@@ -149,6 +149,12 @@ const std::shared_ptr<Content>& Access::content(const DataInstance& instance) {
   return instance.content_;
 }
 
+const void* Access::aligned(const DataInstance& instance, const unsigned char* bytes,
+                            std::size_t size_bytes, std::size_t alignment) {
+  if (reinterpret_cast<std::uintptr_t>(bytes) % alignment == 0) return bytes;
+  return instance.content_->aligned_copy(bytes, size_bytes);
+}
+
 MutableBlob Access::make_blob(std::shared_ptr<Content> content, unsigned char* data,
                               std::size_t size_bytes) {
   MutableBlob blob;

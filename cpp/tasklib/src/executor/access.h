@@ -41,6 +41,10 @@ struct Access {
   static bool same_content(const DataInstance& a, const DataInstance& b);
   static DataInstancePtr make(std::shared_ptr<Content> content, std::unique_ptr<Metadata> metadata);
   static const std::shared_ptr<Content>& content(const DataInstance& instance);
+  /// `bytes`, which are the instance's, or a copy of them if they lie at no multiple of
+  /// `alignment`.
+  static const void* aligned(const DataInstance& instance, const unsigned char* bytes,
+                             std::size_t size_bytes, std::size_t alignment);
   static MutableBlob make_blob(std::shared_ptr<Content> content, unsigned char* data,
                                std::size_t size_bytes);
   /// So many bytes of it were copied from other memory.

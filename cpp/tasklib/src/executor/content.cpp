@@ -28,6 +28,24 @@ struct ::stat look_at(const std::string& path) {
 
 }  // namespace
 
+Content::~Content() {
+  if (unsigned char* aligned = aligned_.load(std::memory_order_relaxed))
+    ::operator delete(aligned, kAlignment);
+}
+
+const unsigned char* Content::aligned_copy(const unsigned char* bytes, std::size_t size) const {
+  unsigned char* copy = aligned_.load(std::memory_order_acquire);
+  if (copy != nullptr) return copy;
+  auto* made = static_cast<unsigned char*>(::operator new(size == 0 ? 1 : size, kAlignment));
+  std::memcpy(made, bytes, size);
+  if (!aligned_.compare_exchange_strong(copy, made)) {
+    ::operator delete(made, kAlignment);  // another thread was quicker
+    return copy;
+  }
+  copied_bytes_.store(size, std::memory_order_release);
+  return made;
+}
+
 CopiedContent::CopiedContent(base::ByteView bytes) : Content(Kind::bytes), size_(bytes.size) {
   unsigned char* to = small_;
   if (size_ > sizeof small_) {
@@ -97,37 +115,52 @@ bool RoomContent::send(const Room& room, wire::BlobRef& ref) {
 }
 
 FileContent::~FileContent() {
-  if (mapped_bytes_ > 0) ::munmap(const_cast<unsigned char*>(mapped_), mapped_bytes_);
+  if (mapping_bytes_ > 0) ::munmap(mapping_, mapping_bytes_);
 }
 
-bool FileContent::is_directory() const { return S_ISDIR(look_at(path_).st_mode); }
+bool FileContent::is_directory() const { return !part_ && S_ISDIR(look_at(path_).st_mode); }
 
 std::size_t FileContent::size() const {
+  if (part_) return static_cast<std::size_t>(part_->size_bytes);
   std::lock_guard<std::mutex> lock(mutex_);
-  return mapped_ != nullptr ? mapped_bytes_ : static_cast<std::size_t>(look_at(path_).st_size);
+  return data_ != nullptr ? size_ : static_cast<std::size_t>(look_at(path_).st_size);
+}
+
+const unsigned char* FileContent::mapped() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return data_;
 }
 
 const unsigned char* FileContent::data() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  if (mapped_ != nullptr) return mapped_;
+  if (data_ != nullptr) return data_;
   const base::UniqueFd fd(
       base::checked("open", path_, [&] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
   struct ::stat found;
   base::checked("fstat", path_, [&] { return ::fstat(fd.get(), &found); });
   if (S_ISDIR(found.st_mode))
     throw base::Error(path_ + " is a directory: it has no bytes of its own, use get_path()");
-  const auto size = static_cast<std::size_t>(found.st_size);
-  if (size == 0) return mapped_ = &kNothing;
-  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-  if (mapped == MAP_FAILED) throw base::SystemError("mmap", path_, errno);
-  mapped_bytes_ = size;
-  return mapped_ = static_cast<const unsigned char*>(mapped);
+  const auto file_bytes = static_cast<std::uint64_t>(found.st_size);
+  const wire::Extent part = part_ ? *part_ : wire::Extent{0, file_bytes};
+  if (part.size_bytes > file_bytes || part.offset_bytes > file_bytes - part.size_bytes)
+    throw base::Error(path_ + " of " + std::to_string(file_bytes) + " bytes has no " +
+                      std::to_string(part.size_bytes) + " bytes at offset " +
+                      std::to_string(part.offset_bytes));
+  size_ = static_cast<std::size_t>(part.size_bytes);
+  if (size_ == 0) return data_ = &kNothing;
+  const std::uint64_t in_page =
+      part.offset_bytes % static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  mapping_ = ::mmap(nullptr, size_ + in_page, PROT_READ, MAP_PRIVATE, fd.get(),
+                    static_cast<off_t>(part.offset_bytes - in_page));
+  if (mapping_ == MAP_FAILED) throw base::SystemError("mmap", path_, errno);
+  mapping_bytes_ = size_ + in_page;
+  return data_ = static_cast<const unsigned char*>(mapping_) + in_page;
 }
 
 std::shared_ptr<unsigned char> FileContent::map_private() const {
   const base::UniqueFd fd(
       base::checked("open", path_, [&] { return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC); }));
-  return base::map_private(fd, 0, size(), path_);
+  return base::map_private(fd, part_ ? part_->offset_bytes : 0, size(), path_);
 }
 
 }  // namespace tasklib::executor

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,7 @@ class Content {
  public:
   enum class Kind : std::uint8_t { bytes, view, room, file };
 
-  virtual ~Content() = default;
+  virtual ~Content();
   Content(const Content&) = delete;
   Content& operator=(const Content&) = delete;
 
@@ -31,12 +32,22 @@ class Content {
   /// Where the bytes are pages of a file or of shared memory: these, mapped privately
   /// (base::map_private), as long as this lives. Else null. Throws SystemError.
   virtual std::shared_ptr<unsigned char> map_private() const { return nullptr; }
+  /// The same where somebody may have it already, else null.
+  virtual const unsigned char* mapped() const { return data(); }
+
+  /// A copy of `size` bytes at `bytes`, which are this content's, that is aligned to 64 bytes. Made
+  /// once, valid as long as this.
+  const unsigned char* aligned_copy(const unsigned char* bytes, std::size_t size) const;
+  /// What was copied so.
+  std::size_t copied_bytes() const { return copied_bytes_.load(std::memory_order_acquire); }
 
  protected:
   explicit Content(Kind kind) : kind_(kind) {}
 
  private:
   const Kind kind_;
+  mutable std::atomic<unsigned char*> aligned_{nullptr};  // owned
+  mutable std::atomic<std::size_t> copied_bytes_{0};
 };
 
 /// A copy of bytes that came inside a message; small ones without a further allocation.
@@ -167,10 +178,15 @@ class RoomContent final : public Content {
   std::atomic<bool> sent_{false};
 };
 
-/// A file or directory; looked at when needed, mapped when its bytes are.
+/// A file or directory, or some bytes of a file; looked at when needed, mapped when its bytes are.
 class FileContent final : public Content {
  public:
   explicit FileContent(std::string path) : Content(Kind::file), path_(std::move(path)) {}
+  /// Some bytes: they have no path of their own.
+  FileContent(std::string path, std::uint64_t offset_bytes, std::uint64_t size_bytes)
+      : Content(Kind::bytes),
+        path_(std::move(path)),
+        part_(wire::Extent{offset_bytes, size_bytes}) {}
   ~FileContent() override;
   const std::string& path() const { return path_; }
   // These throw SystemError when the file can't be looked at or mapped, data() also for a
@@ -179,12 +195,17 @@ class FileContent final : public Content {
   std::size_t size() const override;
   const unsigned char* data() const override;
   std::shared_ptr<unsigned char> map_private() const override;
+  const unsigned char* mapped() const override;
 
  private:
   const std::string path_;
+  const std::optional<wire::Extent> part_;  // none: all of it
   mutable std::mutex mutex_;
-  mutable const unsigned char* mapped_ = nullptr;  // guarded by mutex_
-  mutable std::size_t mapped_bytes_ = 0;           // guarded by mutex_
+  // Guarded by mutex_.
+  mutable void* mapping_ = nullptr;
+  mutable std::size_t mapping_bytes_ = 0;
+  mutable const unsigned char* data_ = nullptr;  // null: not asked for yet
+  mutable std::size_t size_ = 0;                 // then
 };
 
 }  // namespace tasklib::executor

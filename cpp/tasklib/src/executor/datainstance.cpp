@@ -30,14 +30,14 @@ std::string DataInstance::read_as_string() const {
   return std::string(reinterpret_cast<const char*>(bytes), get_size());
 }
 
-const void* DataInstance::as_items(std::size_t item_bytes) const {
+const void* DataInstance::as_items(std::size_t item_bytes, std::size_t alignment) const {
   const unsigned char* bytes = get_ptr();
   const std::size_t size = get_size();
   if (size % item_bytes != 0)
     throw std::length_error("the data have " + std::to_string(size) +
                             " bytes, which is no multiple of the " + std::to_string(item_bytes) +
                             " bytes of one item");
-  return bytes;
+  return executor::Access::aligned(*this, bytes, size, alignment);
 }
 
 DataObjectId DataInstance::get_id() const {
@@ -110,6 +110,16 @@ std::shared_ptr<unsigned char> DataInstance::writable_copy() const {
   const auto copy = std::make_shared<executor::HeapContent>(size);
   if (size > 0) std::memcpy(copy->writable(), get_ptr(), size);
   return std::shared_ptr<unsigned char>(copy, copy->writable());
+}
+
+DataInstancePtr DataInstance::slice(std::size_t offset_bytes, std::size_t size_bytes) const {
+  const std::size_t size = get_size();
+  if (size_bytes > size || offset_bytes > size - size_bytes)
+    throw std::out_of_range("a slice of " + std::to_string(size_bytes) + " bytes at offset " +
+                            std::to_string(offset_bytes) + " of data of " + std::to_string(size) +
+                            " bytes");
+  return DataInstancePtr(
+      new ForeignDataInstance(keep_alive(), get_ptr() + offset_bytes, size_bytes));
 }
 
 std::shared_ptr<const void> DataInstance::keep_alive() const { return content_; }

@@ -89,7 +89,8 @@ void Loop::register_self() {
   } else {
     message.protocol = "cbor-2";
     message.threads = static_cast<std::uint32_t>(workers_.size());
-    message.features = {wire::kFeatureBoard, wire::kFeatureLeaseWanted, wire::kFeaturePing};
+    message.features = {wire::kFeatureBoard, wire::kFeatureLeaseWanted, wire::kFeaturePing,
+                        wire::kFeatureSlices};
     message.tasklib_version = wire::own_version();
     for (const auto& method : methods_)
       message.tasks.push_back(announce(method.first.substr(type_.size() + 1), method.second));
@@ -263,6 +264,8 @@ std::shared_ptr<Content> Loop::input_content(const wire::Call& call, std::size_t
   }
   if (const auto* path = std::get_if<wire::Path>(&location))
     return std::make_shared<FileContent>(path->path);
+  if (const auto* slice = std::get_if<wire::FileSlice>(&location))
+    return std::make_shared<FileContent>(slice->path, slice->offset_bytes, slice->size_bytes);
   throw base::ProtocolError("input " + std::to_string(index) + " of task " +
                             call.spec.id.to_string() +
                             " has no data: its location is missing or of a kind that this "
@@ -277,6 +280,8 @@ void Loop::handle(wire::Welcome&& welcome) {
   const auto& features = welcome.features;
   if (std::find(features.begin(), features.end(), wire::kFeatureLog) != features.end())
     for (Worker& worker : workers_) Access::state(*worker.context).streams = this;
+  may_send_slices_ =
+      std::find(features.begin(), features.end(), wire::kFeatureSlices) != features.end();
   if (!welcome.board) return;
   auto fd = connection_->take_fd();
   if (!fd) throw base::ProtocolError("'welcome' announces a call board, but no descriptor came");

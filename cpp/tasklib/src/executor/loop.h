@@ -93,6 +93,8 @@ class Loop final : private OutputSource, private Streams {
   void resolve_outputs(Worker& worker, PendingCall& pending);
   wire::Location locate(Worker& worker, const wire::Call& call, std::size_t index,
                         std::uint64_t& inline_bytes);
+  std::optional<wire::ObjectSlice> part_of_input(const Worker& worker, const wire::Call& call,
+                                                 const Content& content) const;
   void send_result(Worker& worker, PendingCall& pending);
   std::string write_file(const wire::Call& call, std::size_t index, const Content& content);
 
@@ -135,6 +137,7 @@ class Loop final : private OutputSource, private Streams {
 
   // Set by the receiver before the first call, constant afterwards.
   std::uint64_t inline_limit_bytes_ = UINT64_MAX;
+  bool may_send_slices_ = false;
   std::optional<blob::CallBoard> board_;
 
   std::mutex mutex_;

@@ -157,6 +157,7 @@ wire::Location Loop::locate(Worker& worker, const wire::Call& call, std::size_t 
     return wire::Memory{{content->data(), size}};
   }
   if (size < inline_limit_bytes_) return wire::Memory{{content->data(), size}};
+  if (const auto slice = part_of_input(worker, call, *content)) return *slice;
 
   wire::BlobRef ref;
   if (content->kind() == Content::Kind::room) {
@@ -171,6 +172,21 @@ wire::Location Loop::locate(Worker& worker, const wire::Call& call, std::size_t 
   worker.result.copied_bytes += size;
   copy->send(*room_, ref);
   return ref;
+}
+
+/// Bytes that lie inside those of an input, whoever made a view of them.
+std::optional<wire::ObjectSlice> Loop::part_of_input(const Worker& worker, const wire::Call& call,
+                                                     const Content& content) const {
+  if (!may_send_slices_ || content.kind() != Content::Kind::bytes) return {};
+  const auto begin = reinterpret_cast<std::uintptr_t>(content.data());
+  for (std::size_t i = 0; i < worker.contents.size(); ++i) {
+    const Content& input = *worker.contents[i];
+    const auto from = reinterpret_cast<std::uintptr_t>(input.mapped());
+    if (from == 0 || begin < from || begin - from > input.size()) continue;
+    if (content.size() > input.size() - (begin - from)) continue;
+    return wire::ObjectSlice{call.spec.inputs[i].id, begin - from, content.size()};
+  }
+  return {};
 }
 
 void Loop::send_result(Worker& worker, PendingCall& pending) {
@@ -188,12 +204,16 @@ void Loop::send_result(Worker& worker, PendingCall& pending) {
   result.info = std::move(state.info);
 
   // Inputs that went into outputs are not held by that: the result names them by id.
-  for (std::size_t i = 0; i < worker.outputs.size(); ++i)
-    if (std::holds_alternative<wire::OtherObject>(result.outputs[i].location))
+  for (std::size_t i = 0; i < worker.outputs.size(); ++i) {
+    const wire::Location& location = result.outputs[i].location;
+    if (std::holds_alternative<wire::OtherObject>(location) ||
+        std::holds_alternative<wire::ObjectSlice>(location))
       worker.outputs[i].reset();
+  }
   pending.inputs.clear();
   for (std::size_t i = 0; i < worker.contents.size(); ++i) {
     Content& content = *worker.contents[i];
+    result.copied_bytes += content.copied_bytes();
     if (content.kind() != Content::Kind::view || worker.contents[i].use_count() == 1) continue;
     static_cast<ViewContent&>(content).set_held();
     result.held.push_back(static_cast<std::uint32_t>(i));

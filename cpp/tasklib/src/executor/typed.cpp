@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <type_traits>
 
 #include "base/errors.h"
@@ -217,7 +218,32 @@ const void* array_items(const DataInstance& input, const std::string& dtype, std
       !fits(array, item_bytes, input.get_size()))
     fail(expected, input);
   for (std::size_t i = 0; i < n_dimensions; ++i) shape[i] = array.shape[i];
-  return input.get_ptr();
+  const std::size_t largest_power = item_bytes & (~item_bytes + 1);
+  return executor::Access::aligned(input, input.get_ptr(), input.get_size(),
+                                   largest_power < 16 ? largest_power : 16);
+}
+
+Blob slice_rows(const DataInstance& input, std::size_t begin, std::size_t end) {
+  const std::string expected = "expected ndarray of one dimension at least, found ";
+  if (!is(input, kArrayContentType)) throw TypeMismatch(expected + executor::describe_input(input));
+  Array array = array_of(input);
+  if (!array.valid || array.shape.empty())
+    throw TypeMismatch(expected + executor::describe_input(input));
+  std::size_t& rows = array.shape[0];
+  const std::size_t size = input.get_size();
+  if (rows == 0 ? size != 0 : size % rows != 0) throw TypeMismatch(expected + invalid_array(input));
+  if (begin > end || end > rows)
+    throw std::out_of_range("rows " + std::to_string(begin) + " to " + std::to_string(end) +
+                            " of an array of " + std::to_string(rows));
+  const std::size_t row_bytes = rows == 0 ? 0 : size / rows;
+  rows = end - begin;
+  Blob part = input.slice(begin * row_bytes, rows * row_bytes);
+  part->set_content_type(kArrayContentType);
+  part->set_attribute(
+      kArrayAttribute,
+      Value::Map{{"dtype", input.get_attribute(kArrayAttribute)["dtype"]},
+                 {"shape", Value(Value::Array(array.shape.begin(), array.shape.end()))}});
+  return part;
 }
 
 void values::fail_at(const std::string& place, const std::string& text) {

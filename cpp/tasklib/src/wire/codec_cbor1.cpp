@@ -314,6 +314,11 @@ void write_location(Writer& writer, const Location& location) {
     void operator()(const BlobRef&) {
       throw base::Error("cbor-1 has no place for a blob in a region; send it as memory or path");
     }
+    void operator()(const FileSlice&) { refuse_slice(); }
+    void operator()(const ObjectSlice&) { refuse_slice(); }
+    [[noreturn]] static void refuse_slice() {
+      throw base::Error("cbor-1 has no place for a slice; send it as memory or path");
+    }
   };
   writer.key("location");
   std::visit(Visitor{writer}, location);

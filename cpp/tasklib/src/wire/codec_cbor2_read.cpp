@@ -114,8 +114,22 @@ std::vector<Extent> read_extents(Reader& reader) {
   return extents;
 }
 
+/// The rest of [path or [session, id], offset, size].
+template <class Slice>
+Slice read_slice(Reader& reader, Reader::Span& array, std::size_t start, Slice slice) {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+  std::uint64_t* const parts[] = {&slice.offset_bytes, &slice.size_bytes};
+  std::size_t count = 0;
+  while (reader.more(array)) {
+    if (count == 2) reader.fail_at(start, "a slice of more than three parts");
+    *parts[count++] = reader.read_uint(kMax);
+  }
+  if (count != 2) reader.fail_at(start, "a slice that is not [of what, offset, size]");
+  return slice;
+}
+
 /// A byte string is the data; a text a path; [session, id] another object; [region, offset, size]
-/// a blob.
+/// a blob; [path, offset, size] and [[session, id], offset, size] parts of these.
 Location read_location(Reader& reader) {
   switch (reader.peek()) {
     case Kind::bytes:
@@ -135,6 +149,11 @@ Location read_location(Reader& reader) {
   std::size_t count = 0;
   Reader::Span array = reader.enter_array();
   while (reader.more(array)) {
+    if (count == 0 && reader.peek() == Kind::text)
+      return read_slice(reader, array, start, FileSlice{reader.read_text(), 0, 0});
+    if (count == 0 && reader.peek() == Kind::array)
+      return read_slice(reader, array, start,
+                        ObjectSlice{read_id<base::DataObjectId>(reader), 0, 0});
     if (count == 3) reader.fail_at(start, "a location of more than three numbers");
     numbers[count] = reader.read_int(count < 2 ? kMinId : 0, kMax);
     ++count;

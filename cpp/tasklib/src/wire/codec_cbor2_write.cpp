@@ -74,6 +74,20 @@ void write_location_if(Writer& writer, const Location& location) {
       throw base::Error("cbor-2 has no executor caches; send the object's location");
     }
     void operator()(const BlobRef& ref) { write_blob_ref(writer, ref); }
+    void operator()(const FileSlice& slice) {
+      writer.array(3);
+      write_path(writer, Path{slice.path});
+      write_range(slice.offset_bytes, slice.size_bytes);
+    }
+    void operator()(const ObjectSlice& slice) {
+      writer.array(3);
+      write_id(writer, slice.id);
+      write_range(slice.offset_bytes, slice.size_bytes);
+    }
+    void write_range(std::uint64_t offset_bytes, std::uint64_t size_bytes) {
+      writer.uinteger(offset_bytes);
+      writer.uinteger(size_bytes);
+    }
   };
   if (!has_location(location)) return;
   writer.key("at");

@@ -93,9 +93,21 @@ struct OtherObject {
 };
 /// cbor-1: the executor has it in its cache.
 struct Cached {};
+/// Bytes of a file, in a call to who announced kFeatureSlices.
+struct FileSlice {
+  std::string path;
+  std::uint64_t offset_bytes = 0, size_bytes = 0;
+};
+/// Bytes of another object, in a result: of an input of the same task. To who announced
+/// kFeatureSlices.
+struct ObjectSlice {
+  base::DataObjectId id;
+  std::uint64_t offset_bytes = 0, size_bytes = 0;
+};
 
 /// monostate: no location.
-using Location = std::variant<std::monostate, Memory, Path, OtherObject, Cached, BlobRef>;
+using Location = std::variant<std::monostate, Memory, Path, OtherObject, Cached, BlobRef, FileSlice,
+                              ObjectSlice>;
 
 struct ObjectIn {
   ObjectSpec spec;
@@ -212,7 +224,7 @@ struct Welcome {
   std::uint32_t credit = 1;                ///< calls that may be in flight
   std::uint64_t inline_limit_bytes = 0;    ///< blobs of at least this size go through regions
   bool board = false;                      ///< a descriptor follows
-  std::vector<std::string> features = {};  ///< of the governor: kFeatureLog, …
+  std::vector<std::string> features = {};  ///< kFeatureLog, …; unknown: ignored
   std::string tasklib_version = {};        ///< of the governor, for messages about mismatches
 };
 
@@ -291,6 +303,7 @@ using ToExecutor = std::variant<Call, DropCached, Welcome, Region, LeaseRefused,
 constexpr const char* kFeatureBoard = "board";
 constexpr const char* kFeatureLeaseWanted = "lease_wanted";
 constexpr const char* kFeaturePing = "ping";
+constexpr const char* kFeatureSlices = "slices";  ///< of both sides
 // Of governors.
 constexpr const char* kFeatureLog = "log";
 
