@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -261,3 +263,16 @@ def test_an_error_says_which_side_to_rebuild(
         contains(caught.value, "registered with invalid protocol", "cbor-0",
                  "the executor is rain-tasklib 0.0.1, the governor is rain-tasklib ",
                  "the executor is older, rebuild the executor against rain-tasklib ")  # fmt: skip
+
+
+def test_a_program_ends_well_without_closing_its_client(census: Path) -> None:
+    """The thread that hands lines over must have ended when Python finalizes."""
+    text = (
+        "from rain.client import Client, blob\n"
+        "from rain.client.tasks import Concat\n"
+        "with Client().new_session():\n"
+        "    print(Concat((blob('a'), blob('b'))).output.fetch().get_str())\n"
+    )
+    for _ in range(5):  # it was a race
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "ab\n", "")

@@ -29,10 +29,16 @@ class TaskLog:
         self._client = weakref.ref(client)
         self._pid = os.getpid()
         self._thread = threading.Thread(
-            target=_run, args=(queue,), name="rain-task-log", daemon=True
+            target=self._run, args=(queue,), name="rain-task-log", daemon=True
         )
-        self._thread.start()
         _all.add(self)
+        self._thread.start()
+
+    def _run(self, queue: _core.LogQueue) -> None:
+        try:
+            _hand_over(queue)
+        finally:
+            _all.discard(self)
 
     def join(self) -> None:
         """Wait until every line is handled. Requires: the client is closed."""
@@ -46,7 +52,7 @@ class TaskLog:
         self.join()
 
 
-def _run(queue: _core.LogQueue) -> None:
+def _hand_over(queue: _core.LogQueue) -> None:
     while True:
         lines, dropped, closed = queue.wait()
         for line in lines:
@@ -82,7 +88,8 @@ def _handle(
         logger.exception("exception while a line of %s was logged", task_type)
 
 
-_all: weakref.WeakSet[TaskLog] = weakref.WeakSet()
+# Those whose thread runs, also when the client is gone: it must have ended before Python does.
+_all: set[TaskLog] = set()
 
 
 def _close_clients() -> None:
