@@ -170,9 +170,16 @@ int main(int argc, char** argv) {
         wire::encode_frame(connection.out(), wire::LeaseRequest{5, kSize}, protocol);
         send_all(connection);
         auto answer = wire::decode_to_executor(next(connection), protocol);
+        // What was released while nothing ran may be told first, and be room enough.
+        while (auto* freed = std::get_if<wire::Freed>(&answer)) {
+          for (const auto& extent : freed->extents)
+            arena.free({freed->region, extent.offset_bytes, extent.size_bytes});
+          answer = wire::decode_to_executor(next(connection), protocol);
+        }
         if (auto* refused = std::get_if<wire::LeaseRefused>(&answer)) {
-          result.success = false;
-          result.info.error = "StoreFull: " + refused->message;
+          allocation = arena.allocate(kSize);
+          result.success = allocation.has_value();
+          if (!allocation) result.info.error = "StoreFull: " + refused->message;
         } else {
           auto& region = std::get<wire::Region>(answer);
           auto mapped = blob::Region::map(region.id, region.size_bytes, *connection.take_fd(),
