@@ -22,8 +22,9 @@ namespace {
 using tasklib::DataInstance;
 using tasklib::executor::Access;
 
-// Below this, copying is cheaper than keeping a Python object until the result was sent.
-constexpr std::size_t kCopiedBytes = 16 << 10;
+// Below this, copying is cheaper than keeping a Python object until the result was sent. No more
+// than a governor's inline limit: what goes through regions may be part of an input.
+constexpr std::size_t kCopiedBytes = 8 << 10;
 
 DataInstance& instance_of(PyObject* self) { return *reinterpret_cast<TaskData*>(self)->instance; }
 
@@ -315,7 +316,7 @@ tasklib::DataInstancePtr seal(TaskBuffer& buffer, std::size_t size_bytes) {
 tasklib::DataInstancePtr instance_of_buffer(Py_buffer& view) {
   const auto size_bytes = static_cast<std::size_t>(view.len);
   std::unique_ptr<Py_buffer> held;
-  if (size_bytes > kCopiedBytes) held = std::make_unique<Py_buffer>(view);
+  if (size_bytes >= kCopiedBytes) held = std::make_unique<Py_buffer>(view);
   if (!held) {
     auto instance = copy_of(view.buf, size_bytes);
     PyBuffer_Release(&view);
@@ -329,7 +330,7 @@ tasklib::DataInstancePtr instance_of_buffer(Py_buffer& view) {
 tasklib::DataInstancePtr instance_of_object(PyObject* object) {
   if (PyBytes_CheckExact(object)) {
     const auto size_bytes = static_cast<std::size_t>(PyBytes_GET_SIZE(object));
-    if (size_bytes <= kCopiedBytes) return copy_of(PyBytes_AS_STRING(object), size_bytes);
+    if (size_bytes < kCopiedBytes) return copy_of(PyBytes_AS_STRING(object), size_bytes);
   } else if (PyUnicode_Check(object)) {
     Py_ssize_t size_bytes = 0;
     const char* text = PyUnicode_AsUTF8AndSize(object, &size_bytes);

@@ -167,7 +167,11 @@ def test_what_turns_out_to_be_no_part_fails_the_slice_alone(make_client: MakeCli
         sub = directory(Path(__file__).parent)["old"]  # a directory
         bad = [kept(scalar[1:2]), kept(no_file), kept(sub)]
         session.submit()
-        texts = ["attribute 'ndarray' has no dtype and shape", "nothing", "name/"]
+        texts = [
+            "attribute 'ndarray' has no dtype and shape",
+            "nothing",
+            "expects type blob, but dir",
+        ]
         for obj, text in zip(bad, texts, strict=True):
             with pytest.raises(TaskException) as caught:
                 obj.wait()
@@ -186,6 +190,7 @@ def test_a_task_returns_parts_of_its_inputs_without_a_copy(recorded: Client, tes
         pieces = call(f"{tester}/split", whole, outputs=3)
         pieces.keep_outputs()
         of_slice = kept(call(f"{tester}/part", whole[MiB + 3 :], offset=5, size=MiB).output)
+        least = kept(call(f"{tester}/part", whole, offset=77, size=8 << 10).output)
         session.submit()
         session.wait_all()
         size = len(data)
@@ -195,6 +200,7 @@ def test_a_task_returns_parts_of_its_inputs_without_a_copy(recorded: Client, tes
             assert distance(place_of(piece), place_of(whole)) == begin
         assert of_slice.fetch().get_bytes() == data[MiB + 8 : 2 * MiB + 8]
         assert distance(place_of(of_slice), place_of(whole)) == MiB + 8
+        assert distance(place_of(least), place_of(whole)) == 77
         assert not any(copies(recorded).values())
 
 

@@ -189,8 +189,7 @@ class SliceJob final : public PoolJob {
     const bool is_directory = S_ISDIR(status.st_mode);
     if (output_) {
       const std::string mismatch = mismatch_text(*output_, is_directory);
-      if (!mismatch.empty())
-        throw TaskError(mismatch + " (a path that ends with '/' is that of a directory: name/)");
+      if (!mismatch.empty()) throw TaskError(mismatch);
     }
     if (!is_directory) return Outcome::of(share_as_data(*found, place_, stop_flag()));
     NewTree tree(place_.fresh());

@@ -70,6 +70,12 @@ void split(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
   }
 }
 
+// Each output is the data followed by its own label.
+void split_by_label(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  for (std::size_t i = 0; i < ctx.n_outputs(); ++i)
+    push_text(outputs, inputs.at(0)->read_as_string() + ctx.output_spec(i).label);
+}
+
 // config: offset, size. These bytes of the last input.
 void part(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
   outputs.push_back(
@@ -302,6 +308,7 @@ int main(int argc, char** argv) {
   executor.add_task("repeat", repeat);
   executor.add_task("concat", concat);
   executor.add_task("split", split);
+  executor.add_task("split_by_label", split_by_label);
   executor.add_task("part", part);
   executor.add_task("rows", rows);
   executor.add_task("sum_doubles", sum_doubles);
