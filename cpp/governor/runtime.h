@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -238,6 +239,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void note_failed_start(graph::TypeIndex type, bool spare, const graph::FailurePtr& failure);
   /// The process is gone: tells the Core, with a death report.
   void bury(Session& session, std::optional<launcher::Report> report);
+  /// For Task.logs(), until many more processes have ended; then they are removed.
+  void keep_logs(const Session& session);
   void forget_pinged(tasklib::base::ExecutorId executor);
   void watch_fd(Session& session);
   void flush(Session& session);
@@ -295,6 +298,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   std::optional<process::LauncherClient> launcher_;
   std::map<tasklib::base::ExecutorId, std::unique_ptr<Session>> sessions_;
   std::vector<Session*> dirty_;
+  std::deque<std::pair<std::string, std::string>> logs_of_the_dead_;  // stdout's, stderr's path
   std::optional<TimePoint> armed_, store_tick_;
   struct MemoryCall {
     graph::TaskRef task;

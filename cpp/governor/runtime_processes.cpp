@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -36,6 +37,7 @@ constexpr auto kEndGrace = std::chrono::seconds(5);           // between Shutdow
 constexpr auto kDebuggerGrace = std::chrono::seconds(10);     // the same, if gdb has to end, too
 constexpr std::size_t kStderrLines = 20;
 constexpr int kReadsOfTheDead = 4096;
+constexpr std::size_t kLogsOfTheDead = 64;  // processes, the latest to end; logs.py names it, too
 
 }  // namespace
 
@@ -343,8 +345,18 @@ void Runtime::bury(Session& session, std::optional<launcher::Report> report) {
   for (const auto& id : session.cached) std::erase(cached_[id], session.id);
   core_.on_executor_lost(session.id, failure, begun, now);
   launcher::remove_tree(session.directory.c_str());
+  keep_logs(session);
   std::erase(dirty_, &session);
   sessions_.erase(session.id);
+}
+
+void Runtime::keep_logs(const Session& session) {
+  logs_of_the_dead_.emplace_back(session.stdout_path, session.stderr_path);
+  if (logs_of_the_dead_.size() <= kLogsOfTheDead) return;
+  const auto& [stdout_path, stderr_path] = logs_of_the_dead_.front();
+  ::unlink(stdout_path.c_str());
+  ::unlink(stderr_path.c_str());
+  logs_of_the_dead_.pop_front();
 }
 
 void Runtime::on_registered(Session& session) {

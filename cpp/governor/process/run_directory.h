@@ -20,7 +20,7 @@ std::string default_run_directory_parent();
 /// Throws SystemError that names path and remedy when the parent is missing, not writable,
 /// read-only or full.
 ///
-///   executors/executor-{id}.out, .err    logs
+///   executors/executor-{id}.out, .err    logs; of ended processes, the latest ones
 ///   executors/work/{id}.{rnd}/           the executor's current directory, its socket in it
 std::string make_run_directory(const std::string& parent);
 

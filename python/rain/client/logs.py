@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rain.client.task import Task
 
 _MAX_BYTES = 1 << 20  # of stdout, and of stderr
+_ENDED_PROCESSES = 64  # whose logs the governor keeps: kLogsOfTheDead
 
 
 def read_logs(task: Task) -> str:
@@ -22,10 +23,10 @@ def read_logs(task: Task) -> str:
     if printed is None:
         return ""
     out, out_begin, out_end, err, err_begin, err_end = printed
-    return _read(out, out_begin, out_end) + _read(err, err_begin, err_end)
+    return _read(task, out, out_begin, out_end) + _read(task, err, err_begin, err_end)
 
 
-def _read(path: str, begin: int, end: int) -> str:
+def _read(task: Task, path: str, begin: int, end: int) -> str:
     if begin == end:
         return ""
     try:
@@ -35,7 +36,13 @@ def _read(path: str, begin: int, end: int) -> str:
             left_out = max(end - begin - _MAX_BYTES, 0)
             file.seek(begin + left_out)
             data = file.read(end - begin - left_out)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"what {task!r} printed is gone: its process has ended, and {_ENDED_PROCESSES} others "
+            "after it, of which the logs are kept. Read logs earlier, or let idle processes live "
+            "longer (idle_seconds)"
+        ) from error
     except OSError as error:
-        raise UsageError(f"the log {path} is gone: {error.strerror}") from error
+        raise UsageError(f"the log {path} can't be read: {error.strerror}") from error
     text = data.decode("utf-8", "replace")
     return f"... ({left_out} bytes before this)\n{text}" if left_out else text

@@ -212,7 +212,7 @@ class Task(_core.TaskBase, Future):
         Raises
         ------
         UsageError
-            The session is closed.
+            The session is closed, or the process ended and many others since.
         """
         from rain.client.logs import read_logs
 
