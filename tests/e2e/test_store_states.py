@@ -49,6 +49,8 @@ sizes = st.one_of(
 )
 large = st.sampled_from([4 * MiB, 9 * MiB, 16 * MiB])
 seeds = st.integers(0, 250)
+ends = st.sampled_from([0, 1, 63, 64, 4097, INLINE, MiB, 3 * MiB, -1, -64, -4096, -INLINE, -MiB])
+ranges = st.tuples(ends, ends)
 
 
 def pattern(seed: int, size: int) -> bytes:
@@ -84,9 +86,8 @@ class StoreStates(RuleBasedStateMachine):
             task.wait()
             return True
         except TaskStoreFull:
-            pinned = sum(len(content) for _, content in self.views)
-            pinned += sum(len(content) for held in self.held.values() for content in held)
-            assert pinned > 0, "nobody views anything, and yet the store is full"
+            viewed = self.views or any(self.held.values())  # of a slice: all that it is part of
+            assert viewed, "nobody views anything, and yet the store is full"
             return False
 
     def added(self, obj: DataObject, content: bytes) -> DataObject:
@@ -145,6 +146,40 @@ class StoreStates(RuleBasedStateMachine):
         content, size = self.contents[obj], len(self.contents[obj])
         pieces = [content[size * i // n : size * (i + 1) // n] for i in range(n)]
         return self.made(self.call(f"{tester}/split", obj, outputs=n), *pieces)
+
+    # ---- Slices ---------------------------------------------------------------------------------
+
+    def cut(self, obj: DataObject, *ranges: tuple[int, int]) -> DataObject:
+        """A kept slice of it, or of a slice that nobody keeps."""
+        content = self.contents[obj]
+        with self.session.bind_only():
+            for begin, end in ranges:
+                obj, content = obj[begin:end], content[begin:end]
+        obj.keep()
+        self.session.submit()
+        obj.wait()
+        return self.added(obj, content)
+
+    @rule(target=objects, obj=objects, ranges=st.lists(ranges, min_size=1, max_size=3))
+    def slice_of(self, obj: DataObject, ranges: list[tuple[int, int]]) -> DataObject:
+        return self.cut(obj, *ranges)
+
+    @rule(target=objects, obj=consumes(objects), cut=ranges)
+    def slice_outlives_the_whole(self, obj: DataObject, cut: tuple[int, int]) -> DataObject:
+        part = self.cut(obj, cut)
+        obj.unkeep()
+        del self.contents[obj]
+        return part
+
+    @rule(target=objects, tester=testers, obj=objects, data=st.data())
+    def task_returns_slice(
+        self, tester: str, obj: DataObject, data: st.DataObject
+    ) -> MultipleResults[DataObject]:
+        content = self.contents[obj]
+        offset = data.draw(st.integers(0, len(content)))
+        size = data.draw(st.integers(0, len(content) - offset))
+        task = self.call(f"{tester}/part", obj, offset=offset, size=size)
+        return self.made(task, content[offset : offset + size])
 
     @rule(tester=testers, size=large)
     def squeeze(self, tester: str, size: int) -> None:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "e2e"))
 
 from rain.client import (  # noqa: E402
     Client,
+    DataObject,
     DependencyFailed,
     ExecutorDied,
     Session,
@@ -36,8 +37,8 @@ from tasks import call  # noqa: E402
 MiB = 1 << 20
 SIZES = (0, 1, 4096, 65535, 65536, 300_000, MiB, 5 * MiB, 20 * MiB)
 TESTERS = ("cpptester", "pytester")
-MAY_GROW = {"private MiB": 24.0, "descriptors": 6.0, "regions": 4.0}
-# Not "files": the logs of executors that crashed stay until the client's end, for task.logs().
+LOGS = 2 * 64  # of the latest processes that ended: for task.logs()
+MAY_GROW = {"private MiB": 24.0, "descriptors": 6.0, "regions": 4.0, "files": LOGS + 8.0}
 
 
 def numbers(client: Client) -> dict[str, float]:
@@ -65,21 +66,36 @@ def numbers(client: Client) -> dict[str, float]:
     }
 
 
+def part_of(tester: str, task: Task, size: int, dice: random.Random) -> DataObject:
+    """All of its output but the first third, kept: cut by the client or by another task."""
+    begin = size // 3
+    if dice.random() < 0.5:
+        part = task.output[begin // 2 :][begin - begin // 2 :]
+    else:
+        part = call(f"{tester}/part", task, offset=begin, size=size - begin).output
+    part.keep()
+    return part
+
+
 def batch(client: Client, dice: random.Random) -> dict[str, int]:
     """A session of some tasks; everything in it is checked or has an allowed end."""
     ends = {"tasks": 0, "failed": 0}
     with client.new_session(on_error="continue") as session:
-        made: list[tuple[Task, int, int]] = []
+        made: list[tuple[DataObject, int, int]] = []
+        tasks: list[Task] = []
         others: list[Task] = []
         for _ in range(dice.randrange(3, 15)):
             tester, size, byte = dice.choice(TESTERS), dice.choice(SIZES), dice.randrange(256)
             task = call(f"{tester}/fill", size=size, byte=byte)
             task.output.keep()
-            made.append((task, size, byte))
+            tasks.append(task)
+            made.append((task.output, size, byte))
             if dice.random() < 0.4:
                 passed = call(f"{dice.choice(TESTERS)}/echo", task)
                 passed.output.keep()
-                made.append((passed, size, byte))
+                made.append((passed.output, size, byte))
+            if dice.random() < 0.3:
+                made.append((part_of(tester, task, size, dice), size - size // 3, byte))
             if dice.random() < 0.15:
                 others.append(call(f"{tester}/throw_std"))
             if dice.random() < 0.03:
@@ -90,10 +106,10 @@ def batch(client: Client, dice: random.Random) -> dict[str, int]:
                 put = blob(bytes([byte]) * size)
                 joined = call(f"{tester}/concat", put, put)
                 joined.output.keep()
-                made.append((joined, 2 * size, byte))
+                made.append((joined.output, 2 * size, byte))
         session.submit()
         if dice.random() < 0.2:
-            dice.choice(made)[0].cancel()
+            dice.choice(tasks).cancel()
         for task in others:
             if task.task_type.endswith("/sleep"):
                 task.cancel()
@@ -103,24 +119,27 @@ def batch(client: Client, dice: random.Random) -> dict[str, int]:
 
 
 def check(
-    session: Session, made: list[tuple[Task, int, int]], dice: random.Random, ends: dict[str, int]
+    session: Session,
+    made: list[tuple[DataObject, int, int]],
+    dice: random.Random,
+    ends: dict[str, int],
 ) -> None:
     views: list[memoryview] = []
     dice.shuffle(made)
-    for task, size, byte in made:
+    for obj, size, byte in made:
         ends["tasks"] += 1
         try:
-            data = task.output.fetch()
+            data = obj.fetch()
         except (TaskCancelled, DependencyFailed, ExecutorDied):
             ends["failed"] += 1
             continue
         view = memoryview(data)
-        assert len(view) == size, (task, len(view), size)
-        assert not size or view[0] == view[size // 2] == view[-1] == byte, task
+        assert len(view) == size, (obj, len(view), size)
+        assert not size or view[0] == view[size // 2] == view[-1] == byte, obj
         if dice.random() < 0.1 and sum(map(len, views)) < 20 * MiB:
             views.append(view)
         if dice.random() < 0.5:
-            task.output.unkeep()
+            obj.unkeep()
 
 
 def show(row: dict[str, Any]) -> None:
