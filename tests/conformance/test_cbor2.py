@@ -340,13 +340,17 @@ def test_a_dropped_region_stays_mapped_as_long_as_it_is_viewed(start: Start, kin
 
 
 @new_protocol
-def test_regions_cost_no_descriptors(start: Start, kind: str) -> None:
+def test_a_region_costs_one_descriptor_until_it_is_dropped(start: Start, kind: str) -> None:
     tester = start(kind)
     assert serves(tester)
     fds = f"/proc/{tester.executor.process.pid}/fd"
     before = len(os.listdir(fds))
     for number in range(1, 81):
         assert tester.call("echo", [input_region(tester, number, b"x")]).success
+    assert len(os.listdir(fds)) == before + 80
+    for number in range(1, 81):
+        tester.executor.send("region_dropped", {"id": number})
+    assert serves(tester)
     assert len(os.listdir(fds)) == before
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rain.client import Client, TaskException, blob
+from rain.client import Client, Task, TaskException, blob
 from tutorial import blocks, run, write_files
 
 PAGE = "tutorial-cpp.md"
@@ -55,7 +55,7 @@ def test_errors_read_as_the_page_says(project: Path) -> None:
             with client.new_session():
                 blobs = [blob(value, encode=encode) for value, encode in inputs]
                 with pytest.raises(TaskException) as caught:
-                    client.executors["stats"][name](*blobs).output.fetch()
+                    Task(blobs, 1, task_type=f"stats/{name}").output.fetch()
                 errors.append(str(caught.value))
     (said,) = (text for _, text in blocks(PAGE) if text.startswith("parameter 2"))
     for error, line in zip(errors, said.splitlines(), strict=True):

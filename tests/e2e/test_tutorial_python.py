@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rain.client import Client, TaskException
+from rain.client import Client, Task, TaskException, blob
 from tutorial import blocks, run, write_files
 
 PAGE = "tutorial-python.md"
@@ -42,15 +42,17 @@ def test_it_mixes_with_cpp(project: Path) -> None:
 
 
 def test_errors_read_as_the_page_says(project: Path) -> None:
-    calls = [
-        ("scale", [np.zeros(2), np.zeros((2, 2), np.int32)]),
-        ("grow", [{"low": {"x": 1}}, 1.0]),
-        ("scale", [np.zeros(2)]),
+    calls: list[tuple[str, list[tuple[object, str | None]]]] = [
+        ("scale", [(np.zeros(2), None), (np.zeros((2, 2), np.int32), None)]),
+        ("grow", [({"low": {"x": 1}}, "cbor"), (1.0, "cbor")]),
+        ("scale", [(np.zeros(2), None)]),
     ]
     (said,) = (text for text in printed() if text.startswith("parameter 2"))
     program = [sys.executable, str(project / "stats.py")]
     with Client(executors={"stats": program}) as client:
         for (name, inputs), line in zip(calls, said.splitlines(), strict=True):
-            with client.new_session(), pytest.raises(TaskException) as caught:
-                client.executors["stats"][name](*inputs).output.fetch()
+            with client.new_session():
+                blobs = [blob(value, encode=encode) for value, encode in inputs]
+                with pytest.raises(TaskException) as caught:
+                    Task(blobs, 1, task_type=f"stats/{name}").output.fetch()
             assert line in str(caught.value)
