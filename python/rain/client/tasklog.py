@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
-import threading
 import weakref
-
-from rain.common.ids import ID
+from _thread import allocate_lock, get_ident, start_new_thread  # threading takes its time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rain import _core
     from rain.client.client import Client
-
-logger = logging.getLogger("rain.executor")
 
 
 class TaskLog:
@@ -28,64 +23,55 @@ class TaskLog:
     def __init__(self, client: Client, queue: _core.LogQueue) -> None:
         self._client = weakref.ref(client)
         self._pid = os.getpid()
-        self._thread = threading.Thread(
-            target=self._run, args=(queue,), name="rain-task-log", daemon=True
-        )
+        self._ident = 0  # of the thread, once it runs
+        self._running = allocate_lock()
+        self._running.acquire()
         _all.add(self)
-        self._thread.start()
+        start_new_thread(self._run, (queue,))
 
     def _run(self, queue: _core.LogQueue) -> None:
+        self._ident = get_ident()
+        lines, dropped, closed = queue.wait()
+        while not (lines or dropped or closed):  # a signal came
+            lines, dropped, closed = queue.wait()
+        if lines or dropped:
+            # Most programs get no line, and have no use for logging. It wants a thread of
+            # threading's, which takes the place of this one.
+            from rain.client.tasklines import in_thread
+
+            in_thread(self._hand_over, queue, lines, dropped, closed)
+        else:
+            self._end()
+
+    def _hand_over(
+        self, queue: _core.LogQueue, lines: list[_core.LogTuple], dropped: int, closed: bool
+    ) -> None:
+        from rain.client.tasklines import handle
+
+        self._ident = get_ident()
         try:
-            _hand_over(queue)
+            handle(lines, dropped)
+            while not closed:
+                lines, dropped, closed = queue.wait()
+                handle(lines, dropped)
         finally:
-            _all.discard(self)
+            self._end()
+
+    def _end(self) -> None:
+        _all.discard(self)
+        self._running.release()
 
     def join(self) -> None:
         """Wait until every line is handled. Requires: the client is closed."""
-        if self._pid == os.getpid() and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._pid == os.getpid() and self._ident != get_ident():
+            with self._running:
+                pass
 
     def close_client(self) -> None:
         client = self._client()
         if client is not None:
             client.close()
         self.join()
-
-
-def _hand_over(queue: _core.LogQueue) -> None:
-    while True:
-        lines, dropped, closed = queue.wait()
-        for line in lines:
-            _handle(*line)
-        if dropped:
-            logger.warning("%d lines of tasks were dropped: they came too fast", dropped)
-        if closed:
-            return
-
-
-def _handle(
-    task: tuple[int, int],
-    task_type: str,
-    executor: str,
-    pid: int,
-    level: int,
-    text: str,
-    time: float,
-    lost: int,
-) -> None:
-    try:
-        target = logging.getLogger(f"{logger.name}.{executor}")
-        if lost:
-            target.warning("%d lines of tasks were dropped: they came too fast", lost)
-        if not text or not target.isEnabledFor(level):
-            return
-        extra = {"task_id": ID(*task), "task_type": task_type, "executor_pid": pid}
-        record = target.makeRecord(target.name, level, "", 0, text, (), None, task_type, extra)
-        record.created = time
-        record.msecs = time % 1 * 1000
-        target.handle(record)
-    except Exception:
-        logger.exception("exception while a line of %s was logged", task_type)
 
 
 # Those whose thread runs, also when the client is gone: it must have ended before Python does.
