@@ -87,6 +87,31 @@ def test_what_the_client_views_stays_in_memory_and_the_error_names_it(
         works("cpptester", session)
 
 
+def test_store_full_names_each_blob_once(make_client: MakeClient) -> None:
+    client = make_client(memory="64 MiB", spill=False)
+    with client.new_session(on_error="continue") as session:
+        made = [fill("cpptester", 1, 20 * MiB), fill("pytester", 2, 12 * MiB)]
+        same = [
+            call(f"{tester}/repeat", made[0], outputs=3) for tester in ("cpptester", "pytester")
+        ]
+        parts = [made[0].output[i * MiB :] for i in range(3)]
+        for each in same:
+            each.keep_outputs()
+        for part in parts:
+            part.keep()
+        session.submit()
+        session.wait_all()
+        more = fill("cpptester", 3, 48 * MiB)
+        session.submit()
+        with pytest.raises(TaskStoreFull) as caught:
+            more.wait()
+        for size in (20 * MiB, 12 * MiB):
+            assert str(caught.value).count(f"{size} bytes of object") == 1, caught.value
+        with pytest.raises(StoreFull) as refused:
+            blob(bytes(48 * MiB)).fetch()
+        assert str(refused.value).count(f"{20 * MiB} bytes of object") == 1, refused.value
+
+
 def test_spill_false_keeps_everything_in_memory(make_client: MakeClient) -> None:
     client = make_client(memory="64 MiB", spill=False)
     with client.new_session(on_error="continue") as session:

@@ -176,6 +176,49 @@ def test_full_file_system_is_refused_with_a_way_out(
     assert rest == "[]"
 
 
+def test_large_blobs_pass_beside_a_tiny_shared_memory_file_system(
+    commands: dict[str, Any],
+) -> None:
+    need("unshare", "--mount")
+    text = """
+    import subprocess
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", "/dev/shm"], check=True)
+    size = 256 << 20
+    with Client(executors=executors, memory="1 GiB") as client:
+        with client.new_session() as session:
+            made = call("cpptester/fill", size=size, byte=7)
+            (end,) = json.loads(call("pytester/read_ends", made).output.fetch().get_bytes())
+            say(end["size"] == size, end["first"], end["last"], os.listdir("/dev/shm"))
+    """
+    with program(text, commands, wrap=["unshare", "--mount"]) as process:
+        assert outcome(process) == "True 7 7 []"
+
+
+def test_no_tracker_of_multiprocessing_knows_of_shared_blobs(commands: dict[str, Any]) -> None:
+    text = """
+    @remote()
+    def tracked(ctx, data):
+        import os, sys
+        tracker = sys.modules.get("multiprocessing.resource_tracker")
+        with open("/proc/self/maps") as maps:
+            assert "/memfd:" in maps.read()
+        found = tracker and tracker._resource_tracker._pid
+        return repr((found, "multiprocessing.shared_memory" in sys.modules)).encode()
+    with Client(executors=executors) as client:
+        with client.new_session() as session:
+            data = call("cpptester/fill", size=1 << 20, byte=7).output
+            data.keep()
+            said = tracked(data).output.fetch().get_str()
+            view = memoryview(data.fetch())
+            tracker = sys.modules.get("multiprocessing.resource_tracker")
+            say(said, tracker and tracker._resource_tracker._pid)
+    cycle = [view]  # it is there until the interpreter's end
+    cycle.append(cycle)
+    """
+    with program(text, commands) as process:
+        assert outcome(process) == "(None, False) None"
+
+
 def test_built_in_tasks_say_when_the_disk_is_full_and_the_next_ones_run(
     commands: dict[str, Any], tmp_path: Path
 ) -> None:
