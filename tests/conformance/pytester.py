@@ -213,6 +213,21 @@ def read_pages(ctx: Context, data: DataInstance) -> str:
 
 
 @executor.task
+def follow(ctx: Context, *inputs: DataInstance) -> Any:
+    """config: size. Bytes that are one more than those of the first input, in place, once a byte of
+    every page was read: an input is of one byte."""
+    for data in inputs:
+        if len(set(memoryview(data)[::4096])) != 1:
+            raise ValueError("an input of several bytes")
+    output = ctx.alloc(ctx.config["size"])
+    view, step = memoryview(output), bytes([(inputs[0][0] + 1) % 256]) * (1 << 16)
+    for begin in range(0, len(view), len(step)):
+        part = view[begin : begin + len(step)]
+        part[:] = step[: len(part)]
+    return output
+
+
+@executor.task
 def stall(ctx: Context, *inputs: DataInstance) -> None:
     """config: size. Has read all of its inputs and written half of its output, and never ends."""
     output = memoryview(ctx.alloc(ctx.config["size"]))

@@ -130,6 +130,67 @@ def test_a_gibibyte_of_blobs_in_a_cgroup_of_256_mib_without_spilling_ends_in_sto
     contains(said["full"], "16.0 MiB were asked for", "spill=False", "kept by the client")
 
 
+# Each task reads half of what the one before it made, and all of what another one made.
+CHAIN = """
+    links, size = 32, 16 << 20
+    keep = sys.argv[1] == "all"
+    options = json.loads(sys.argv[2])
+    full = ""
+    good = 0
+    testers = ("cpptester", "pytester")
+    with Client(executors=executors, cpus=2, **options) as client:
+        with client.new_session(on_error="continue") as session:
+            chain = [blob(bytes(size))]
+            others = []
+            for i in range(links):
+                others.append(call(testers[i // 2 % 2] + "/fill", size=size, byte=7).output)
+                inputs = chain[-1][size // 2 :], others[-1]
+                chain.append(call(testers[i % 2] + "/follow", *inputs, size=size).output)
+            kept = chain[1:] + others if keep else chain[-1:]
+            for obj in kept:
+                obj.keep()
+            session.submit()
+            for obj in kept:
+                try:
+                    view = memoryview(obj.fetch())
+                    byte = 7 if obj in others else chain.index(obj)
+                    assert (len(view), view[0], view[-1]) == (size, byte, byte)
+                    del view
+                    good += 1
+                except TaskStoreFull as error:
+                    full = full or str(error)
+                except DependencyFailed:
+                    pass
+            for obj in kept:
+                obj.unkeep()
+            works("cpptester", session)
+            works("pytester", session)
+    say(json.dumps({"good": good, "full": full}))
+"""
+
+
+def chained(commands: dict[str, Any], group: Path, keep: str, **options: Any) -> Any:
+    with program(CHAIN, commands, keep, json.dumps(options), wrap=inside(group)) as process:
+        said = json.loads(outcome(process))
+    assert kills_by_oom(group) == 0
+    return said
+
+
+@pytest.mark.parametrize(("keep", "good"), [("all", 64), ("last", 1)])
+def test_a_chain_through_a_gibibyte_in_a_cgroup_of_256_mib_ends_well(
+    commands: dict[str, Any], cgroup: Path, keep: str, good: int
+) -> None:
+    assert chained(commands, cgroup, keep) == {"good": good, "full": ""}
+
+
+def test_a_chain_that_is_kept_in_a_cgroup_of_256_mib_without_spilling_ends_in_store_full(
+    commands: dict[str, Any], cgroup: Path
+) -> None:
+    said = chained(commands, cgroup, "all", spill=False)
+    assert 0 < said["good"] < 16, said
+    contains(said["full"], "16.0 MiB were asked for", "spill=False", "kept by the client")
+
+
 PUT = """
     options = json.loads(sys.argv[1])
     full = ""

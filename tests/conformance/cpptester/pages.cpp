@@ -94,6 +94,18 @@ void read_pages(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs)
       Value(Value::Map{{"sum", sum}, {"grown", grown}}).to_json()));
 }
 
+// config: size. Bytes that are one more than those of the first input, in place, once a byte of
+// every page was read: an input is of one byte.
+void follow(Context& ctx, DataInstanceVec& inputs, DataInstanceVec& outputs) {
+  for (auto& input : inputs)
+    for (std::size_t at = 0; at < input->get_size(); at += 4096)
+      if (input->get_ptr()[at] != input->get_ptr()[0])
+        return ctx.set_error("an input of several bytes");
+  auto output = ctx.alloc(ctx.config().at("size").as_uint());
+  std::memset(output.data(), (inputs.at(0)->get_ptr()[0] + 1) % 256, output.size());
+  outputs.push_back(std::move(output).seal());
+}
+
 // config: size. Has read all of its inputs and written half of its output, and never ends.
 void stall(Context& ctx, DataInstanceVec& inputs, DataInstanceVec&) {
   auto output = ctx.alloc(ctx.config().at("size").as_uint());
@@ -110,5 +122,6 @@ void add_page_tasks(tasklib::Executor& executor) {
   executor.add_task("write_ends", write_ends);
   executor.add_task("read_ends", read_ends);
   executor.add_task("read_pages", read_pages);
+  executor.add_task("follow", follow);
   executor.add_task("stall", stall);
 }
