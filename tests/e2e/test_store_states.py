@@ -38,13 +38,13 @@ from tasks import call
 from world import pauses, wait_until
 
 BUDGET = 32 * MiB
-INLINE = 64 << 10
+INLINE = 8 << 10
 TESTERS = ("cpptester", "pytester")
 CYCLE = bytes(range(251)) * 40_000
 
 testers = st.sampled_from(TESTERS)
 sizes = st.one_of(
-    st.sampled_from([0, 1, 63, 64, 65, 4095, 4096, 4097, INLINE - 1, INLINE, INLINE + 1]),
+    st.sampled_from([0, 1, 63, 64, 65, 4095, 4096, 4097, 65537, INLINE - 1, INLINE, INLINE + 1]),
     st.sampled_from([MiB - 1, MiB, MiB + 1, 2 * MiB, 3 * MiB + 7, 6 * MiB]),
 )
 large = st.sampled_from([4 * MiB, 9 * MiB, 16 * MiB])
