@@ -4,7 +4,7 @@ that is there, a copy of what is in memory. What they leave as a file becomes da
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,13 @@ tell = Program(("stat", "-c", "%i", "in"), input_paths=(Input("in"),), stdout="i
 
 
 @pytest.fixture
-def session(make_client: Callable[..., Client]) -> Session:
+def session(make_client: Callable[..., Client]) -> Iterator[Session]:
     raw = {
         "command": [sys.executable, str(CONFORMANCE / "rawtester.py")],
         "env": {"PYTHONPATH": str(CONFORMANCE)},
     }
-    return make_client({"rawtester": raw}).new_session(default=True)
+    with make_client({"rawtester": raw}).new_session() as session:
+        yield session
 
 
 def number(task: Task, output: str | None = None) -> int:
