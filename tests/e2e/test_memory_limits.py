@@ -86,9 +86,10 @@ FILL = """
             session.submit()
             for i, task in enumerate(kept):
                 try:
-                    data = task.output.fetch().get_bytes()
-                    assert len(data) == 16 << 20 and data[0] == data[-1] == i, (i, len(data))
-                    del data
+                    with task.output.fetch() as data:
+                        view = memoryview(data)
+                        assert len(view) == 16 << 20 and view[0] == view[-1] == i, (i, len(view))
+                        del view
                     good += 1
                 except TaskStoreFull as error:
                     full = str(error)

@@ -26,12 +26,14 @@ class MemoryLimit : public FakeMachine {
 
 TEST_F(MemoryLimit, there_is_none_without_cgroups) {
   EXPECT_EQ(memory_headroom_bytes(root()), std::nullopt);
+  EXPECT_EQ(memory_limit_bytes(root()), std::nullopt);
 }
 
 TEST_F(MemoryLimit, v2_leaves_limit_minus_usage_minus_a_tenth) {
   v2("/job");
   v2_files("/sys/fs/cgroup/job", "1000000", "300000");
   EXPECT_EQ(memory_headroom_bytes(root()), 600000u);
+  EXPECT_EQ(memory_limit_bytes(root()), 1000000u);
 }
 
 TEST_F(MemoryLimit, v2_max_is_no_limit) {

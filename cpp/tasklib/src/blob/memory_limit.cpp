@@ -31,23 +31,39 @@ std::uint64_t subtract(std::uint64_t from, std::uint64_t what) {
   return from - std::min(from, what);
 }
 
-}  // namespace
-
-std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root) {
+/// The least of what `value(directory, names, limit)` gives for the limits over this process.
+template <class Value>
+std::optional<std::uint64_t> least_over_limits(const std::string& root, Value value) {
   std::optional<std::uint64_t> least;
   const auto look = [&](const std::string& directory, const Names& names) {
     const auto limit = base::leading_number(base::read_text(directory + names.limit));
     if (!limit || *limit >= kUnlimitedBytes) return;
-    const auto usage = base::leading_number(base::read_text(directory + names.usage));
-    if (!usage) return;
-    const std::uint64_t used = subtract(*usage, file_pages_bytes(directory, names));
-    const std::uint64_t headroom = subtract(subtract(*limit, *limit / 10), used);
-    least = std::min(least.value_or(headroom), headroom);
+    const std::optional<std::uint64_t> found = value(directory, names, *limit);
+    if (found) least = std::min(least.value_or(*found), *found);
   };
   const base::CgroupPath cgroup = base::find_cgroup("memory", root);
   for (const std::string& directory : cgroup.v1) look(directory, kV1);
   for (const std::string& directory : cgroup.v2) look(directory, kV2);
   return least;
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> memory_limit_bytes(const std::string& root) {
+  return least_over_limits(
+      root, [](const std::string&, const Names&, std::uint64_t limit) { return limit; });
+}
+
+std::optional<std::uint64_t> memory_headroom_bytes(const std::string& root) {
+  return least_over_limits(
+      root,
+      [](const std::string& directory, const Names& names,
+         std::uint64_t limit) -> std::optional<std::uint64_t> {
+        const auto usage = base::leading_number(base::read_text(directory + names.usage));
+        if (!usage) return std::nullopt;
+        const std::uint64_t used = subtract(*usage, file_pages_bytes(directory, names));
+        return subtract(subtract(limit, limit / 10), used);
+      });
 }
 
 std::string huge_pages(const std::string& root) {

@@ -6,6 +6,10 @@
 
 namespace tasklib::blob {
 
+/// The memory limit of this process' cgroup, in bytes: the least over it and its parents. Nothing:
+/// no limit. `root` as below.
+std::optional<std::uint64_t> memory_limit_bytes(const std::string& root = "");
+
 /// Bytes that this process may still use before its cgroup's memory limit comes near: limit -
 /// usage - 10 % of the limit, the least over the cgroup and its parents (v2 memory.max, v1
 /// memory.limit_in_bytes; whichever the machine has). Usage is counted without file pages, which

@@ -513,7 +513,8 @@ void Store::refuse(std::uint64_t size_bytes, std::uint64_t room_bytes) const {
 std::uint64_t default_budget_bytes() {
   const std::uint64_t machine = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
                                 static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  return std::min(machine / 2, memory_headroom_bytes().value_or(machine));
+  return std::min({machine / 2, memory_limit_bytes().value_or(machine) / 2,
+                   memory_headroom_bytes().value_or(machine)});
 }
 
 }  // namespace tasklib::blob

@@ -205,8 +205,9 @@ class Store {
   std::uint32_t last_region_ = 0;
 };
 
-/// What this process may use, in bytes: min(half of the machine, cgroup limit - usage - 10 %),
-/// from cgroup v2 memory.max or v1 memory.limit_in_bytes, whichever there is.
+/// Half of what this process may use, in bytes, of the machine's memory or its cgroup's limit (v2
+/// memory.max or v1 memory.limit_in_bytes, whichever there is); less if the cgroup leaves less. The
+/// other half is what tasks allocate for themselves, which nobody accounts for.
 std::uint64_t default_budget_bytes();
 
 }  // namespace tasklib::blob
