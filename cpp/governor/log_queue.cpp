@@ -27,7 +27,8 @@ void LogQueue::signal() {
 void LogQueue::push(LogLine line) {
   std::lock_guard lock(mutex_);
   if (lines_.size() >= kMaxLines || bytes_ + line.text.size() > kMaxBytes) {
-    dropped_ += 1 + line.lost;
+    const bool only_tells_of_lost = line.text.empty() && line.lost > 0;
+    dropped_ += line.lost + (only_tells_of_lost ? 0 : 1);
     return;
   }
   bytes_ += line.text.size();
