@@ -86,6 +86,7 @@ def passing(cases: Cases, target: Path) -> None:
             axis.text(1e3 * value, y, f" {1e3 * value:.3g}", va="center", fontsize=8)
         axis.set(xscale="log", xlabel="ms", title=f"{size} MB filled, first byte read, warm")
         axis.set_xlim(right=4e3 * max(bars.values()))
+        axis.title.set_fontsize(9)
         axis.invert_yaxis()
         if axis is not axes[0][0]:
             axis.set_yticklabels([])
