@@ -83,18 +83,6 @@ std::vector<process::ProgramFiles> program_files(const GovernorOptions& options)
 
 }  // namespace
 
-std::uint32_t MethodTable::intern(const std::string& task_type) {
-  std::lock_guard lock(mutex_);
-  auto [found, added] = numbers_.try_emplace(task_type, static_cast<std::uint32_t>(names_.size()));
-  if (added) names_.push_back(std::make_unique<const std::string>(task_type));
-  return found->second;
-}
-
-const std::string& MethodTable::name(std::uint32_t method) const {
-  std::lock_guard lock(mutex_);
-  return *names_.at(method);
-}
-
 Runtime::Runtime(const GovernorOptions& options)
     : cpus_(options.cpus),
       inline_limit_bytes_(options.inline_limit_bytes ? options.inline_limit_bytes

@@ -4,7 +4,6 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -20,6 +19,7 @@
 #include "failed_inputs.h"
 #include "graph/core.h"
 #include "log_queue.h"
+#include "method_table.h"
 #include "object_data.h"
 #include "options.h"
 #include "process/executor_session.h"
@@ -29,19 +29,6 @@
 #include "tally.h"
 
 namespace rain {
-
-/// Names of task types by number; the numbers are what records carry. Grows only. Thread-safe.
-class MethodTable {
- public:
-  std::uint32_t intern(const std::string& task_type);
-  /// Valid as long as the table.
-  const std::string& name(std::uint32_t method) const;
-
- private:
-  mutable std::mutex mutex_;
-  std::unordered_map<std::string, std::uint32_t> numbers_;
-  std::vector<std::unique_ptr<const std::string>> names_;
-};
 
 /// Everything that moves while tasks run: the Core, the store, the executors, the launcher and
 /// the epoll set that watches them. One iterate() waits for what happens, tells the Core, and
@@ -276,7 +263,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   const std::vector<process::ProgramFiles> programs_;  // by TypeIndex
 
   const std::vector<graph::Resource> resources_;
-  MethodTable methods_;
+  const std::shared_ptr<MethodTable> shared_methods_ = std::make_shared<MethodTable>();
+  MethodTable& methods_ = *shared_methods_;
   graph::Core core_;
   tasklib::blob::Store store_;
   tasklib::blob::Arena client_arena_;

@@ -15,6 +15,8 @@ PYTHON = ROOT / "python" / "rain"
 # Folder: the folders whose headers it may include. Headers are named from the include roots;
 # "public" stands for the tasklib's public headers.
 LAUNCHER_HEADERS = {"launcher/protocol.h", "launcher/remove_tree.h"}
+# What a Governor in mirror mode tells and hears; the rest of governor/remote lies on top of it.
+MIRROR_HEADERS = {"remote/outgoing.h", "remote/submission.h", "remote/update.h"}
 MAY_INCLUDE = {
     "tasklib/include/tasklib": {"public"},
     "tasklib/src/base": {"base"},
@@ -43,6 +45,18 @@ MAY_INCLUDE = {
         "wire",
         "blob",
         *LAUNCHER_HEADERS,
+        *MIRROR_HEADERS,
+    },
+    "governor/remote": {
+        "annex.h",
+        "governor.h",
+        "method_table.h",
+        "object_data.h",
+        "remote",
+        "graph",
+        "base",
+        "wire",
+        "blob",
     },
     "launcher": {"launcher"},
 }
