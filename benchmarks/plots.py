@@ -83,7 +83,9 @@ def passing(cases: Cases, target: Path) -> None:
         bars |= {name: statistics.median(figures) for name, figures in peers.items()}
         axis.barh(list(bars), [1e3 * value for value in bars.values()], color=colors)
         for y, value in enumerate(bars.values()):
-            axis.text(1e3 * value, y, f" {1e3 * value:.3g}", va="center", fontsize=8)
+            milliseconds = 1e3 * value
+            text = f" {milliseconds:.3g}" if milliseconds < 1000 else f" {milliseconds:,.0f}"
+            axis.text(milliseconds, y, text, va="center", fontsize=8)
         axis.set(xscale="log", xlabel="ms", title=f"{size} MB filled, first byte read, warm")
         axis.set_xlim(right=4e3 * max(bars.values()))
         axis.title.set_fontsize(9)
