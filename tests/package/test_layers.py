@@ -63,11 +63,12 @@ MAY_INCLUDE = {
 
 # Package: what it must not import when it is imported itself.
 MUST_NOT_IMPORT = {
-    "common": {"client", "tasklib", "executor", "engine", "cli", "report"},
+    "common": {"client", "tasklib", "executor", "engine", "governor", "cli", "report"},
     "tasklib": {"client", "executor", "engine", "cli", "report"},
     "executor": {"client", "engine", "cli", "report"},
-    "client": {"engine", "executor", "tasklib", "cli", "report"},
-    "engine": {"executor", "tasklib", "cli", "report"},
+    "client": {"engine", "executor", "tasklib", "governor", "cli", "report"},
+    "engine": {"executor", "tasklib", "governor", "cli", "report"},
+    "governor": {"client", "executor", "tasklib", "cli"},
 }
 
 

@@ -48,6 +48,10 @@ class ProtocolError(RainException):
     """Bytes that are not what they should be."""
 
 
+class ConnectionFailed(RainException, ConnectionError):
+    """A service can't be reached, or what listens there is none."""
+
+
 class WaitTimeout(RainException, TimeoutError):
     """A wait with a timeout ended before the tasks did."""
 

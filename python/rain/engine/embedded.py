@@ -44,12 +44,8 @@ def start(
     SystemCallError
     """
     specs = dict[str, config.Executor]()
-    amounts: dict[str, config.Resource] = {}
     if config_file is not None:
         specs.update(config.read_file(config_file))
-        amounts.update(config.read_file_resources(config_file))
-    if resources is not None:
-        amounts.update(config.read_resources("Client", "resources", resources))
     if executors is not None:
         specs.update(config.read_argument(executors))
     if "py" not in specs:
@@ -81,8 +77,8 @@ def start(
         ],
         cpus=cpus,
         memory_bytes=0 if memory is None else config.parse_size(memory),
-        launcher=_find_launcher(),
-        resources=list(amounts.values()),
+        launcher=find_launcher(),
+        resources=read_resources(config_file, resources),
         task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
         run_directory="" if run_directory is None else os.path.abspath(run_directory),
         events_file="" if events is None else os.path.abspath(events),
@@ -90,6 +86,18 @@ def start(
         inline_limit_bytes=inline_limit_bytes,
     )
     return engine, specs
+
+
+def read_resources(
+    config_file: str | PathLike[str] | None, resources: Mapping[str, Any] | None
+) -> list[config.Resource]:
+    """Return what tasks may ask for: of the file, and of the argument. Raises ConfigError."""
+    amounts: dict[str, config.Resource] = {}
+    if config_file is not None:
+        amounts.update(config.read_file_resources(config_file))
+    if resources is not None:
+        amounts.update(config.read_resources("Client", "resources", resources))
+    return list(amounts.values())
 
 
 def _universal_executor() -> dict[str, config.Executor]:
@@ -103,7 +111,7 @@ def _universal_executor() -> dict[str, config.Executor]:
     )
 
 
-def _find_launcher() -> str:
+def find_launcher() -> str:
     folders = [*rain.__path__, os.path.dirname(_core.__file__ or "")]
     for folder in folders:
         path = os.path.join(folder, _LAUNCHER)

@@ -1,0 +1,1 @@
+"""The governor as a service: for clients in other processes, and on other machines."""

@@ -1,0 +1,417 @@
+"""One governor and the sessions that clients elsewhere have on it. Knows no transport."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+
+from rain import config
+from rain.common.errors import UsageError
+from rain.engine import embedded, receive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from os import PathLike
+    from typing import Any, TypeAlias
+
+    from rain import _core
+    from rain.engine.trees import Source
+
+    # Encoded updates, the numbers of the batches whose tasks have all ended.
+    OnUpdates: TypeAlias = Callable[[bytes, list[int]], None]
+    # Lines that tasks of the session wrote with ctx.log; lines that were lost. Their ids are the
+    # client's: (session, task) with the number that open_session() was given.
+    OnLog: TypeAlias = Callable[[list[_core.LogTuple], int], None]
+
+_log = logging.getLogger("rain.governor")
+
+STATES = ("waiting", "ready", "running", "finished", "failed", "cancelled", "aborted")
+
+
+class Host:
+    """One native governor and the hosted sessions of its clients.
+
+    Owned by the service or the Dask worker that it is in. Thread-safe. close() ends everything.
+
+    Parameters
+    ----------
+    engine : _core.Engine
+        Made by rain.engine.embedded.start(). The Host closes it.
+    executors : mapping
+        Executor types that are registered.
+    name : str
+        Of this governor, as people read it.
+    address : str
+        Where clients reach it.
+    resources, task_memory_bytes
+        What the engine has for tasks, as it was told.
+    """
+
+    def __init__(
+        self,
+        engine: _core.Engine,
+        executors: Mapping[str, config.Executor],
+        *,
+        name: str = "",
+        address: str = "",
+        resources: Sequence[config.Resource] = (),
+        task_memory_bytes: int = 0,
+    ) -> None:
+        self.engine = engine
+        self._resources = list(resources)
+        self._task_memory_bytes = task_memory_bytes
+        self.executors = dict(executors)
+        self.name = name or f"{os.uname().nodename}-{os.getpid()}"
+        self.address = address
+        self.since = time.time()
+        self._lock = threading.Lock()
+        self._sessions: dict[int, HostSession] = {}  # by the governor's number
+        self._closed = False
+        self._pump: _Pump | None = None  # made for the first session with a callback
+        self._log_lines = threading.Thread(
+            target=self._hand_out_log_lines, args=(engine.logs(),), name="rain-log", daemon=True
+        )
+        self._log_lines.start()
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        name: str = "",
+        address: str = "",
+        config_file: str | PathLike[str] | None = None,
+        executors: Mapping[str, Any] | None = None,
+        cpus: int | None = None,
+        memory: int | str | None = None,
+        run_directory: str | PathLike[str] | None = None,
+        resources: Mapping[str, Any] | None = None,
+        task_memory: int | str | None = None,
+        events: str | PathLike[str] | None = None,
+        spill: str | PathLike[str] | bool = True,
+    ) -> Host:
+        """Start a governor; the arguments are those of Client. Raises ConfigError."""
+        engine, registered = embedded.start(
+            config_file, executors, cpus, memory, run_directory, resources, task_memory, events,
+            spill,
+        )  # fmt: skip
+        return cls(
+            engine, registered, name=name, address=address,
+            resources=embedded.read_resources(config_file, resources),
+            task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
+        )  # fmt: skip
+
+    # ---- for clients ----
+
+    def offer(self) -> dict[str, Any]:
+        """Return what a client has to know before it submits. JSON-able."""
+        from importlib.metadata import version
+
+        return {
+            "name": self.name,
+            "version": version("rain-tasklib"),
+            "cpus": self.engine.cpus,
+            "executors": {name: spec.language for name, spec in self.executors.items()},
+            "resources": self._resources,
+            "task_memory_bytes": self._task_memory_bytes,
+        }
+
+    def open_session(
+        self,
+        name: str,
+        continue_on_error: bool,
+        *,
+        client: str = "",
+        client_session: int = 0,
+        on_updates: OnUpdates | None = None,
+        on_log: OnLog | None = None,
+    ) -> HostSession:
+        """Make a session. Whoever opens it closes it.
+
+        Parameters
+        ----------
+        client : str
+            Who that is, for people.
+        client_session : int
+            The session's number in the client: what ids in log lines and in store() say.
+        on_updates : callable, optional
+            Called by the Host's thread with all that take_updates() gives, in order. Without it:
+            poll fd(), and call take_updates(). Must not block for long.
+        on_log : callable, optional
+            Called by another thread of the Host.
+        """
+        native = self.engine.host_session(name, continue_on_error)
+        session = HostSession(self, native, name, client, client_session, on_log)
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._sessions[session.number] = session
+        if closed:
+            native.close()
+            raise UsageError("the governor is closed")
+        if on_updates is not None:
+            self._pump_for_callbacks().add(session, on_updates)
+        return session
+
+    def sessions(self) -> list[HostSession]:
+        with self._lock:
+            return list(self._sessions.values())
+
+    def make_room(self, size_bytes: int) -> Any:
+        """Return a writable buffer to receive an input into, for HostSession.submit().
+
+        In the store, so that it is written once; where the store has no room, a file's pages.
+
+        Raises
+        ------
+        StoreFull
+            The disk has none either.
+        """
+        return receive.make_room(self.engine, size_bytes)
+
+    def receive_directory(self, stream: Source) -> str:
+        """Return the path of a new directory made of a tar stream, for HostSession.submit()."""
+        return receive.receive_directory(self.engine, stream)
+
+    def learn_tasks(self, executor: str) -> list[_core.AnnouncedTuple]:
+        """Start a process of this type if none has run yet; return the tasks that it announces."""
+        return self.engine.learn_tasks(executor)
+
+    def announced_tasks(self, executor: str) -> list[_core.AnnouncedTuple] | None:
+        return self.engine.announced_tasks(executor)
+
+    def ping(self, timeout: float | None) -> list[tuple[str, int, int, bool, float | None]]:
+        return self.engine.ping(timeout)
+
+    def store(self, client: str | None = None) -> list[_core.BlobTuple]:
+        """Return the lines of Client.store(): of one client, with its own numbers of sessions."""
+        lines = self.engine.store_blobs()
+        if client is None:
+            return lines
+        numbers = {s.number: s.client_session for s in self.sessions() if s.client == client}
+        return [_renumbered(line, numbers) for line in lines if line[0][0] in numbers]
+
+    def status(self) -> dict[str, Any]:
+        """Return what there is at this moment. JSON-able; docs/services.md lists the keys."""
+        offer = self.offer()
+        store = self.engine.store_usage()
+        return {
+            "name": self.name,
+            "address": self.address,
+            "pid": os.getpid(),
+            "version": offer["version"],
+            "since": self.since,
+            "cpus": self.engine.cpus,
+            "registered": sorted(self.executors),
+            "store": store,
+            "sessions": [session.status() for session in self.sessions()],
+        }
+
+    # ---- its end ----
+
+    def close(self) -> None:
+        """End all sessions and executors, and wait for that. Idempotent."""
+        with self._lock:
+            self._closed = True
+        for session in self.sessions():
+            session.close()
+        if self._pump is not None:
+            self._pump.close()
+        self.engine.close()
+        if self._log_lines is not threading.current_thread():
+            self._log_lines.join()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- threads ----
+
+    def _pump_for_callbacks(self) -> _Pump:
+        with self._lock:
+            if self._pump is None:
+                self._pump = _Pump()
+            return self._pump
+
+    def _forget(self, session: HostSession) -> None:
+        with self._lock:
+            self._sessions.pop(session.number, None)
+            pump = self._pump
+        if pump is not None:
+            pump.remove(session)
+
+    def _hand_out_log_lines(self, queue: _core.LogQueue) -> None:
+        closed = False
+        while not closed:
+            lines, lost, closed = queue.wait()
+            by_session: dict[int, list[_core.LogTuple]] = {}
+            for line in lines:
+                by_session.setdefault(line[0][0], []).append(line)
+            with self._lock:
+                sessions = dict(self._sessions)
+            for number, its_lines in by_session.items():
+                session = sessions.get(number)
+                if session is not None and session.on_log is not None:
+                    own = session.client_session
+                    session.on_log([((own, line[0][1]), *line[1:]) for line in its_lines], lost)
+
+
+class HostSession:
+    """A session that a client elsewhere has on a Host. Thread-safe. Made by Host.open_session()."""
+
+    def __init__(
+        self,
+        host: Host,
+        native: _core.HostedSession,
+        name: str,
+        client: str,
+        client_session: int,
+        on_log: OnLog | None,
+    ) -> None:
+        self.number = native.session_id  # the governor's
+        self.name = name
+        self.client = client
+        self.client_session = client_session
+        self.on_log = on_log
+        self._host = host
+        self._native = native
+
+    def submit(self, batch: Any, data: Mapping[int, Any]) -> int:
+        """Decode a batch and run it. Returns the batch's number.
+
+        Parameters
+        ----------
+        batch : bytes-like
+            What Part.batch is in the client.
+        data : mapping
+            Object id -> a room of make_room(), bytes-like (copied), a Blob of this governor, or the
+            path of a directory of receive_directory(), which is taken over. Inputs that earlier
+            batches of this session made or brought need none.
+
+        Raises
+        ------
+        RainException
+            The batch is refused, and nothing is submitted.
+        """
+        return self._native.submit(batch, dict(data))
+
+    def cancel(self, task_ids: Iterable[int]) -> None:
+        self._native.cancel(list(task_ids))
+
+    def cancel_all(self) -> None:
+        self._native.cancel_all()
+
+    def unkeep(self, object_ids: Iterable[int]) -> None:
+        self._native.unkeep(list(object_ids))
+
+    def fd(self) -> int:
+        """A descriptor that is readable while there are updates; valid until close()."""
+        return self._native.fd()
+
+    def take_updates(self) -> tuple[bytes, list[int]]:
+        """Return encoded updates, and the numbers of batches whose tasks have all ended."""
+        return self._native.take_updates()
+
+    def view(self, object_id: int) -> _core.Blob | None:
+        """Return the data of a finished object: a buffer; or, with `_path`, a directory."""
+        return self._native.view(object_id)
+
+    def read_log(self, path: str, begin: int, end: int) -> bytes:
+        """Return a range of what an executor wrote to stdout or stderr.
+
+        `path` is what updates of the session's tasks say. Raises OSError, UsageError.
+        """
+        inside = os.path.realpath(self._host.engine.run_directory)
+        if not os.path.realpath(path).startswith(inside + os.sep):
+            raise UsageError(f"{path} is no log of this governor's executors")
+        with open(path, "rb") as file:
+            file.seek(begin)
+            return file.read(max(end - begin, 0))
+
+    def status(self) -> dict[str, Any]:
+        counts = self._native.states()
+        return {
+            "id": self.number,
+            "name": self.name,
+            "client": self.client,
+            # The first state is of what is not submitted.
+            "states": dict(zip(STATES, counts[-len(STATES) :], strict=True)),
+            "failed": self._native.failed,
+        }
+
+    def close(self) -> None:
+        """End the session: its tasks are cancelled and its data go. Idempotent."""
+        self._host._forget(self)
+        self._native.close()
+
+
+class _Pump:
+    """A thread that takes the updates of sessions and hands them to their callbacks.
+
+    A session that was removed gets no more calls, not even one that had begun (unless the callback
+    itself removes it).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # held while a callback runs
+        self._callbacks: dict[int, tuple[HostSession, OnUpdates]] = {}  # by descriptor
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._poll = select.epoll()
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="rain-updates", daemon=True)
+        self._thread.start()
+
+    def add(self, session: HostSession, callback: OnUpdates) -> None:
+        with self._lock:
+            self._callbacks[session.fd()] = session, callback
+            self._poll.register(session.fd(), select.EPOLLIN)
+
+    def remove(self, session: HostSession) -> None:
+        """Requires: the session's descriptor is open still."""
+        with self._lock:
+            for fd, (of, _) in self._callbacks.items():
+                if of is session:
+                    self._poll.unregister(fd)
+                    del self._callbacks[fd]
+                    return
+
+    def close(self) -> None:
+        """Requires: every session was removed."""
+        self._closed = True
+        os.eventfd_write(self._wake, 1)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+            self._poll.close()
+            os.close(self._wake)
+
+    def _run(self) -> None:
+        while not self._closed:
+            for fd, _ in self._poll.poll():
+                with self._lock:
+                    found = self._callbacks.get(fd)
+                    if found is None:
+                        continue
+                    session, callback = found
+                    updates, ended = session.take_updates()
+                    try:
+                        if updates or ended:
+                            callback(updates, ended)
+                    except Exception:
+                        _log.exception("handing on updates of session %r failed", session.name)
+
+
+def _renumbered(line: _core.BlobTuple, numbers: Mapping[int, int]) -> _core.BlobTuple:
+    """The line as the client names sessions. What others have in it is left out."""
+
+    def ids(pair: tuple[int, int]) -> tuple[int, int]:
+        return numbers.get(pair[0], 0), pair[1]
+
+    needed_by = [(ids(task), kind) for task, kind in line[11]]
+    failed = [ids(task) for task in line[13]]
+    return (ids(line[0]), *line[1:11], needed_by, line[12], failed, line[14])
