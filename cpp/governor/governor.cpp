@@ -1,7 +1,10 @@
 #include "governor.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -9,7 +12,9 @@
 
 #include "base/syscall.h"
 #include "builtin/tree.h"
+#include "launcher/remove_tree.h"
 #include "loop.h"
+#include "object_data.h"
 #include "reproduce.h"
 #include "runtime.h"
 
@@ -318,6 +323,35 @@ std::shared_ptr<graph::ObjectData> Governor::put_directory(const std::string& pa
   return std::make_shared<DirectoryData>(runtime.releases(), std::move(target), size.bytes);
 }
 
+std::shared_ptr<graph::ObjectData> Governor::take_directory(const std::string& path) {
+  impl_->run([] {});  // is open
+  auto& runtime = impl_->runtime;
+  const std::unique_ptr<char, decltype(&::free)> canonical(::realpath(path.c_str(), nullptr),
+                                                           &::free);
+  struct stat status;
+  if (!canonical || ::stat(canonical.get(), &status) != 0)
+    throw tasklib::base::SystemError("stat", path, errno);
+  if (!S_ISDIR(status.st_mode))
+    throw tasklib::base::Error("'" + builtin::printable(path) + "' is no directory");
+  try {
+    return take_path(canonical.get(), runtime.data_directory(), runtime.releases());
+  } catch (const tasklib::base::SystemError& error) {
+    if (error.error_number() != EXDEV) throw;
+  }
+  auto data = put_directory(canonical.get());
+  launcher::remove_tree(canonical.get());
+  return data;
+}
+
+bool Governor::owns(const Data& data) const {
+  const auto& whole = whole_of(const_cast<Data&>(data));
+  const auto& releases = impl_->runtime.releases();
+  if (const auto* blob = dynamic_cast<const BlobData*>(&whole)) return blob->releases() == releases;
+  if (const auto* directory = dynamic_cast<const DirectoryData*>(&whole))
+    return directory->releases() == releases;
+  return dynamic_cast<const InlineData*>(&whole) != nullptr;
+}
+
 Governor::Upload Governor::allocate(std::uint64_t size_bytes,
                                     const std::function<void()>& interrupted) {
   std::shared_ptr<BlobData> data;
@@ -361,6 +395,16 @@ std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef
     }
   });
   return views;
+}
+
+std::vector<remote::TaskUpdate> Governor::updates(const std::vector<TaskRef>& tasks,
+                                                  const std::unordered_set<std::int32_t>& lent) {
+  std::vector<remote::TaskUpdate> updates;
+  updates.reserve(tasks.size());
+  impl_->run([&] {
+    for (const auto& task : tasks) updates.push_back(impl_->runtime.update_of(*task, lent));
+  });
+  return updates;
 }
 
 std::optional<std::vector<tasklib::wire::AnnouncedTask>> Governor::announced_tasks(

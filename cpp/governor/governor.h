@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "annex.h"
@@ -21,6 +22,7 @@
 #include "graph/records.h"
 #include "log_queue.h"
 #include "options.h"
+#include "remote/update.h"
 #include "tally.h"
 #include "wire/messages.h"
 
@@ -124,6 +126,11 @@ class Governor {
   /// names the path: not a directory, a link that leads outside, a special file, a change while it
   /// was read, no room.
   std::shared_ptr<graph::ObjectData> put_directory(const std::string& path);
+  /// The same by taking over a directory that is ours, which lies in the run directory or anywhere
+  /// on its file system; elsewhere it is copied and removed.
+  std::shared_ptr<graph::ObjectData> take_directory(const std::string& path);
+  /// Whether the data may become an object's here: they are of this governor, or inline.
+  bool owns(const Data& data) const;
   /// Room of `size_bytes` to fill in place, then seal: for blobs that are made by writing.
   struct Upload {
     std::shared_ptr<graph::ObjectData> data;
@@ -134,6 +141,11 @@ class Governor {
   std::optional<DataView> view(const graph::ObjectRef& object);
   /// The same for many, with the token taken once. Parallel to `objects`.
   std::vector<std::optional<DataView>> views(const std::vector<graph::ObjectRef>& objects);
+
+  /// What the client of a hosted session is told of tasks that have ended; parallel to `tasks`.
+  /// With the contents of small outputs that are kept, but for those in `lent`.
+  std::vector<remote::TaskUpdate> updates(const std::vector<graph::TaskRef>& tasks,
+                                          const std::unordered_set<std::int32_t>& lent);
 
   /// Why the task or session did not finish; null when it did or still may.
   graph::FailurePtr failure(const graph::TaskRef& task);

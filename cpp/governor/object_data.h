@@ -136,6 +136,7 @@ struct BlobData final : Data {
   tasklib::base::ByteView bytes() const override { return {region->at(ref), ref.size_bytes}; }
   std::shared_ptr<unsigned char> map_private() const override { return region->map_private(ref); }
   Source source() const override { return {region->open_read_only(), ref.offset_bytes}; }
+  const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
 
   const tasklib::wire::BlobRef ref;
   const std::shared_ptr<tasklib::blob::Region> region;
@@ -214,6 +215,7 @@ struct DirectoryData final : Data {
   tasklib::base::ByteView bytes() const override { return {}; }
   bool is_directory() const override { return true; }
   bool is_on_disk() const override { return true; }
+  const std::shared_ptr<ReleaseQueue>& releases() const { return releases_; }
 
  private:
   std::shared_ptr<ReleaseQueue> releases_;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "annex.h"
@@ -25,6 +26,7 @@
 #include "process/executor_session.h"
 #include "process/launcher_client.h"
 #include "process/program_build.h"
+#include "remote/update.h"
 #include "spill.h"
 #include "tally.h"
 
@@ -143,6 +145,11 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// Each task is pushed when it is terminal; the queue is signalled once for many.
   void watch(const std::vector<graph::TaskRef>& tasks,
              const std::shared_ptr<CompletionQueue>& queue);
+
+  /// What the client of a hosted session is told of a task that has ended; with the contents of
+  /// small outputs that are kept, but for those in `lent`.
+  remote::TaskUpdate update_of(const graph::TaskRecord& task,
+                               const std::unordered_set<std::int32_t>& lent) const;
 
   void record_reports(bool on) { recording_ = on; }
   std::vector<TaskReport> take_reports() { return std::exchange(reports_, {}); }

@@ -49,6 +49,7 @@ MAY_INCLUDE = {
     },
     "governor/remote": {
         "annex.h",
+        "completion_queue.h",
         "governor.h",
         "method_table.h",
         "object_data.h",
