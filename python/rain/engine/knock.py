@@ -1,0 +1,91 @@
+"""What listens at an address, told from the first bytes: before and after a connect that failed.
+
+Needs nothing but sockets, so that an error comes at once and names what is there instead.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from rain.common.errors import ConnectionFailed
+
+SECONDS = 4.0  # for all steps: an error comes within 5
+_LISTEN_SECONDS = 1.0  # a server of ours speaks first
+
+# A Dask peer begins with a frame: the number of its parts, their sizes, a msgpack map. The number
+# and each size are little-endian 64-bit integers, the first of them the size of all.
+_MOST_FRAME_BYTES = 1 << 16
+
+
+def knock(host: str, port: int, *, seconds: float = SECONDS, tls: bool = False) -> None:
+    """Return if something that may be a server of ours listens there.
+
+    With `tls` the peer waits for us to speak: then only that it listens is found out.
+
+    Raises
+    ------
+    ConnectionFailed
+        The message says what is wrong: no such host, nothing listens, no answer, another server.
+    """
+    where = f"{host}:{port}"
+    deadline = time.monotonic() + seconds
+    try:
+        connection = socket.create_connection((host, port), timeout=seconds)
+    except socket.gaierror as error:
+        raise ConnectionFailed(f"{where}: there is no host {host!r} ({error.strerror})") from error
+    except TimeoutError as error:
+        raise ConnectionFailed(
+            f"{where}: no answer within {seconds:.0f} s; is the host up, and does a firewall let "
+            "this port through?"
+        ) from error
+    except OSError as error:
+        hint = "; is the server running?" if isinstance(error, ConnectionRefusedError) else ""
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ConnectionFailed(f"{where}: {why}{hint}") from error
+    with connection:
+        if tls:
+            return
+        first = _receive(connection, min(deadline, time.monotonic() + _LISTEN_SECONDS))
+        if first is None:  # it waits for us: an HTTP server would
+            try:
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            except OSError:
+                first = b""
+            else:
+                first = _receive(connection, deadline)
+    _judge(where, first)
+
+
+def _receive(connection: socket.socket, deadline: float) -> bytes | None:
+    """Return the first bytes, empty at the end of the stream, None without any in time."""
+    connection.settimeout(max(0.01, deadline - time.monotonic()))
+    try:
+        return connection.recv(64)
+    except TimeoutError:
+        return None
+    except OSError:
+        return b""
+
+
+def _judge(where: str, first: bytes | None) -> None:
+    if first is None:
+        raise ConnectionFailed(
+            f"{where}: something listens there and says nothing: it is no Rain server, or one that "
+            "hangs"
+        )
+    if not first:
+        raise ConnectionFailed(
+            f"{where}: the connection was closed at once: it is no Rain server, or one that wants "
+            "TLS (tls=DIR, --tls DIR)"
+        )
+    if first.startswith((b"HTTP/", b"<")):
+        raise ConnectionFailed(
+            f"{where} is a web server; a Rain server's port is 7210 by default, 7222 its pages'"
+        )
+    if first.startswith(b"\x15\x03"):
+        raise ConnectionFailed(f"{where} wants TLS: give the certificates (tls=DIR, --tls DIR)")
+    size = int.from_bytes(first[:8], "little")
+    if len(first) < 8 or not 8 <= size <= _MOST_FRAME_BYTES:
+        raise ConnectionFailed(f"{where} is no Rain server: it begins with {first[:16]!r}")
