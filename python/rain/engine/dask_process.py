@@ -1,0 +1,135 @@
+"""How a process of ours uses Dask distributed: its settings, its noise, TLS, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from rain.common.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_MISSING = (
+    "the cluster needs Dask distributed, which is not installed: pip install rain-tasklib[cluster]"
+)
+
+# A worker's memory is mostly pages shared with executors, which the blob store accounts for.
+_SETTINGS = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.worker.profile.enabled": False,
+    # The relay counts deaths by what had begun; Dask blames whatever waited there, too.
+    "distributed.scheduler.allowed-failures": 1000,
+    "distributed.scheduler.worker-ttl": "30s",
+    "distributed.comm.timeouts.connect": "5s",
+    "distributed.comm.timeouts.tcp": "15s",
+    "distributed.admin.low-level-log-length": 1000,
+    "distributed.admin.events-log-length": 1000,
+    "distributed.admin.tick.limit": "1h",
+    "distributed.diagnostics.nvml": False,
+}
+
+
+def import_distributed() -> Any:
+    """Import distributed, which is quiet then, if the program has not done so already.
+
+    Raises
+    ------
+    ConfigError
+        It is not installed.
+    """
+    if "distributed" in sys.modules:
+        return sys.modules["distributed"]
+    try:
+        import distributed
+    except ImportError as error:
+        raise ConfigError(f"{_MISSING} ({error})") from error
+    for name in list(logging.root.manager.loggerDict):
+        if name == "distributed" or name.startswith("distributed."):
+            logger = logging.getLogger(name)
+            if logger.level in (logging.NOTSET, logging.DEBUG, logging.INFO):
+                logger.setLevel(logging.WARNING)
+    return distributed
+
+
+def configure() -> Any:
+    """As import_distributed, and make the settings those of a process that is only ours."""
+    distributed = import_distributed()
+    import dask
+
+    dask.config.set(_SETTINGS)
+    return distributed
+
+
+def client_settings() -> Any:
+    """A context in which a client connects: Dask reads them then."""
+    import dask
+
+    names = ("distributed.comm.timeouts.connect", "distributed.comm.timeouts.tcp")
+    return dask.config.set({name: _SETTINGS[name] for name in names})
+
+
+def security(folder: str | None) -> Any:
+    """Return Dask's Security for a folder of ``rain tls init``, None for none.
+
+    Raises
+    ------
+    ConfigError
+        The folder lacks a file.
+    """
+    if folder is None:
+        return None
+    paths = {}
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        paths[name] = os.path.join(os.path.abspath(folder), name)
+        if not os.path.isfile(paths[name]):
+            raise ConfigError(
+                f"there is no {paths[name]}: `rain tls init {folder}` makes what TLS needs"
+            )
+    try:
+        distributed = import_distributed()
+        pair = {}
+        for role in ("scheduler", "worker", "client"):
+            pair[f"tls_{role}_cert"] = paths["cert.pem"]
+            pair[f"tls_{role}_key"] = paths["key.pem"]
+        made = distributed.Security(tls_ca_file=paths["ca.pem"], require_encryption=True, **pair)
+        made.get_connection_args("client")  # reads the files
+        return made
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the certificates in {folder} cannot be used: {error}") from error
+
+
+def scheme(folder: str | None) -> str:
+    return "tcp" if folder is None else "tls"
+
+
+class Signals:
+    """Ends a coroutine by SIGTERM, SIGINT or SIGHUP. Made in the loop's thread, the main one."""
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.caught = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in self._SIGNALS:
+            loop.add_signal_handler(number, self.caught.set)
+
+    async def before(self, awaitable: Any) -> bool:
+        """Await something; True if a signal came first, and the something was cancelled."""
+        work = asyncio.ensure_future(awaitable)
+        wait = asyncio.ensure_future(self.caught.wait())
+        await asyncio.wait((work, wait), return_when=asyncio.FIRST_COMPLETED)
+        wait.cancel()
+        if work.done():
+            await work
+            return False
+        work.cancel()
+        await asyncio.wait((work,), timeout=1)
+        return True
