@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rain.client import Client, ConfigError, UsageError
+from rain.client import Client, ConfigError
 from tasks import call, contains
 
 PROGRAM = sys.executable
@@ -90,11 +90,6 @@ def test_wrong_arguments_are_named() -> None:
     contains(refusal(executors={"a": "./no"}), "there is no program", os.getcwd() + "/no")
     contains(refusal(cpus=0), "cpus must be a positive int, not 0")
     contains(refusal(memory="much"), "memory must be a positive number of bytes", "'much'")
-
-
-def test_cluster_arguments_say_that_there_is_none_yet() -> None:
-    with pytest.raises(UsageError, match="use Client\\(\\) to run tasks on this machine"):
-        Client("localhost", 7210)
 
 
 def test_program_that_cannot_be_executed_fails_its_task(tmp_path: Path) -> None:

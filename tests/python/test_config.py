@@ -133,9 +133,32 @@ def test_client_reports_wrong_arguments(arguments: dict[str, Any], message: str)
         Client(**arguments)
 
 
-def test_client_of_a_cluster_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"Client\('localhost', 7210\) needs the cluster engine"):
-        Client("localhost", 7210)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("http://host:7210",), "'http://host:7210' is no address: write Client"),
+        (("host name",), "'host name' is no address"),
+        (("",), "'' is no address"),
+        ((7210,), r"Client\(7210, None\): write Client"),
+        ((None, 7210), r"Client\(None, 7210\): write Client"),
+        (("host", 0), "0 is no port"),
+        (("host:65536",), "65536 is no port"),
+        (("host", "many"), "'many' is no port"),
+        (("host:1", 2), "has two ports"),
+        (("unix:/tmp/x", 7210), "is a path"),
+        (("/tmp/" + "x" * 107,), "it has 112 bytes, and at most 107 are possible"),
+        (("unix:/tmp/\0",), "can't be the path of a socket"),
+    ],
+)
+def test_wrong_addresses_are_explained(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Client(*arguments)
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/none", "host:7210"])
+def test_arguments_of_a_governor_here_dont_go_with_an_address(address: str) -> None:
+    with pytest.raises(UsageError, match="config, cpus, spill: of a governor inside this process"):
+        Client(address, config="x.toml", cpus=2, spill=False)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The client: a governor of its own, and sessions."""
+"""The client: a governor of its own, or the way to others, and sessions."""
 
 from __future__ import annotations
 
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
     from rain.client.session import Item
     from rain.client.store import Store
     from rain.client.tasklog import TaskLog
+    from rain.config import Executor
+    from rain.engine.remote import RemoteExecutor
     from rain.report import Report
 
 
 class Client:
-    """Runs tasks on this machine, with a governor inside this process.
+    """Runs tasks: on this machine, with a governor inside this process, or where others run them.
 
     Parameters
     ----------
-    address, port
-        Of a cluster. This version has none: leave them out.
+    address : str, optional
+        Where tasks run, if not here: ``"unix:PATH"``, or a path with a "/", of a governor on this
+        machine (``rain governor --standalone``; ``"unix:"``: where that listens by default); the
+        host of a server, or ``"host:port"`` (docs/services.md).
+    port : int, optional
+        Of a server. Default: 7210.
+    tls : path, optional
+        Directory with certificates (``rain tls init``), of a server that wants them.
+    dask : distributed.Client, optional
+        A cluster of Dask, on which tasks run.
     config : path, optional
         TOML file of executors: ``[executors.NAME]`` with ``command`` (a shell-like str or a list)
         and what else docs/executors.md lists. Relative paths are relative to the file.
@@ -67,6 +77,8 @@ class Client:
         Start all executors in gdb: when one crashes, the backtraces of its threads are in the
         task's error (docs/debugging.md). Slow to start.
 
+    All but `record` are for a governor inside this process, and an error with an address.
+
     Where config, cpus, memory, task_memory, run_directory, events or record is left out, the
     options of ``rain run`` come before these defaults.
 
@@ -74,6 +86,10 @@ class Client:
     ------
     ConfigError
         A wrong argument, file or program.
+    UsageError
+        An address of no known form, or arguments that don't go with it.
+    ConnectionFailed
+        Nothing listens there, or what does is no service of Rain, or one of another version.
 
     Executors start when tasks need them and stop at close(), which also ends all sessions. A
     client is closed at the end of its ``with`` block, when it is garbage collected, and at the end
@@ -85,6 +101,8 @@ class Client:
         address: str | None = None,
         port: int | None = None,
         *,
+        tls: str | PathLike[str] | None = None,
+        dask: Any = None,
         config: str | PathLike[str] | None = None,
         executors: Mapping[str, Any] | None = None,
         cpus: int | None = None,
@@ -97,26 +115,49 @@ class Client:
         spill: str | PathLike[str] | bool = True,
         debug: str | None = None,
     ) -> None:
-        if address is not None or port is not None:
-            raise UsageError(
-                f"Client({address!r}, {port!r}) needs the cluster engine, which this version does "
-                "not have: use Client() to run tasks on this machine"
-            )
-        from rain.engine import embedded
-
         self._engine: _core.Engine
-        self._engine, self._executors = embedded.start(
-            default("config") if config is None else config,
-            executors,
-            default("cpus") if cpus is None else cpus,
-            default("memory") if memory is None else memory,
-            default("run_directory") if run_directory is None else run_directory,
-            resources,
-            default("task_memory") if task_memory is None else task_memory,
-            default("events") if events is None else events,
-            spill,
-            debug,
-        )
+        self._executors: Mapping[str, Executor | RemoteExecutor]
+        own = {
+            "config": config,
+            "executors": executors,
+            "cpus": cpus,
+            "memory": memory,
+            "run_directory": run_directory,
+            "resources": resources,
+            "task_memory": task_memory,
+            "events": events,
+            "spill": None if spill is True else spill,
+            "debug": debug,
+        }
+        given = [name for name, value in own.items() if value is not None]
+        if not given and address is None and port is None and dask is None:
+            address, tls = default("address"), default("tls") if tls is None else tls
+        if address is not None or port is not None or tls is not None or dask is not None:
+            if given:
+                raise UsageError(
+                    f"{', '.join(given)}: of a governor inside this process, and so not for a "
+                    "Client with an address: those who start the governors there say it"
+                )
+            from rain.engine import remote
+
+            self._remote = True
+            self._engine, self._executors = remote.connect(address, port, tls, dask)
+        else:
+            from rain.engine import embedded
+
+            self._remote = False
+            self._engine, self._executors = embedded.start(
+                default("config") if config is None else config,
+                executors,
+                default("cpus") if cpus is None else cpus,
+                default("memory") if memory is None else memory,
+                default("run_directory") if run_directory is None else run_directory,
+                resources,
+                default("task_memory") if task_memory is None else task_memory,
+                default("events") if events is None else events,
+                spill,
+                debug,
+            )
         if record is None:
             record = bool(default("record"))
         self._shared: Session | None = None

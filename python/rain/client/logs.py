@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from rain.common.errors import UsageError
+from rain.common.logfile import read_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rain.client.client import Client
     from rain.client.task import Task
+    from rain.engine.mirror import MirrorEngine
 
-_MAX_BYTES = 1 << 20  # of stdout, and of stderr
 _ENDED_PROCESSES = 64  # whose logs the governor keeps: kLogsOfTheDead
 
 
@@ -23,19 +25,20 @@ def read_logs(task: Task) -> str:
     if printed is None:
         return ""
     out, out_begin, out_end, err, err_begin, err_end = printed
-    return _read(task, out, out_begin, out_end) + _read(task, err, err_begin, err_end)
+    return _read(client, task, out, out_begin, out_end) + _read(
+        client, task, err, err_begin, err_end
+    )
 
 
-def _read(task: Task, path: str, begin: int, end: int) -> str:
+def _read(client: Client, task: Task, path: str, begin: int, end: int) -> str:
     if begin == end:
         return ""
     try:
-        with open(path, "rb") as file:
-            end = min(end, file.seek(0, 2))  # an executor may say anything
-            begin = min(begin, end)
-            left_out = max(end - begin - _MAX_BYTES, 0)
-            file.seek(begin + left_out)
-            data = file.read(end - begin - left_out)
+        if client._remote:
+            engine: MirrorEngine = client._engine  # type: ignore[assignment]
+            data, left_out = engine.read_log(*task.id, path, begin, end)
+        else:
+            data, left_out = read_end(path, begin, end)
     except FileNotFoundError as error:
         raise UsageError(
             f"what {task!r} printed is gone: its process has ended, and {_ENDED_PROCESSES} others "

@@ -30,6 +30,11 @@ def reproduce(task: Task, directory: str | PathLike[str], debugger: str | None) 
         raise UsageError(
             f"the inputs of {task!r} went with its session: call reproduce() before Session.close()"
         )
+    if client._remote:
+        raise UsageError(
+            "reproduce() needs a governor inside of this process: of tasks that ran elsewhere the "
+            "inputs and the program are there. Run the task with Client() to reproduce it"
+        )
     executor = _executor_of(client, task)
     words = _debugger_words(executor, debugger)
     path = os.path.abspath(directory)
@@ -56,7 +61,7 @@ def _executor_of(client: Client, task: Task) -> Executor | None:
     """None: it is an external program."""
     name = task.task_type.partition("/")[0]
     if name != "buildin":
-        return client._executors[name]
+        return client._executors[name]  # type: ignore[return-value] # not remote
     if task.task_type != _PROGRAM:
         raise UsageError(
             f"tasks of type {task.task_type!r} run in the client's own process: only programs and "

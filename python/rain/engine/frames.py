@@ -116,7 +116,7 @@ class Connection:
             Of bytes-like objects; other iterables give the pieces of a stream, bytes each.
         """
         sizes = list[int]()
-        parts = list[memoryview | Iterable[bytes]]()
+        parts: list[memoryview | Iterable[bytes]] = []
         for payload in payloads:
             try:
                 view = memoryview(payload).cast("B")

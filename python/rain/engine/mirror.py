@@ -45,8 +45,10 @@ if TYPE_CHECKING:
         def fetch(self, session: int, objects: Sequence[int], /) -> None:
             """Bring the data of finished objects, and ``supply()`` the engine with each."""
 
-        def read_log(self, session: int, task: int, path: str, begin: int, end: int, /) -> bytes:
-            """Return a range of a file with what an executor printed. Raises OSError."""
+        def read_log(
+            self, session: int, task: int, path: str, begin: int, end: int, /
+        ) -> tuple[bytes, int]:
+            """Return what common.logfile.read_end() does, of a file there. Raises OSError."""
 
         def close(self) -> None:
             """Take leave of the other side, which closes the sessions, and end all threads."""
@@ -180,8 +182,10 @@ class MirrorEngine(_core.Engine):
     def logs(self) -> LogLines:  # type: ignore[override] # has the same wait()
         return self._log_lines
 
-    def read_log(self, session_id: int, task_id: int, path: str, begin: int, end: int) -> bytes:
-        """Return a range of what the process of a task printed. Raises OSError."""
+    def read_log(
+        self, session_id: int, task_id: int, path: str, begin: int, end: int, /
+    ) -> tuple[bytes, int]:
+        """Return what a task printed, as common.logfile.read_end(). Raises OSError."""
         self._check()
         return self._link.read_log(session_id, task_id, path, begin, end)
 
@@ -233,7 +237,7 @@ class LogLines:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._lines = list[Any]()
+        self._lines: list[Any] = []
         self._lost = 0
         self._closed = False
 

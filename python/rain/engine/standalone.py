@@ -3,8 +3,8 @@
 What goes over the socket: frames (rain.engine.frames). From the client, after its greeting:
 
     {"do": "open", "session", "name", "continue": bool}
-    {"do": "submit", "session", "tasks": n, "data": [[object, "blob" | "tree"], …]}, payloads: the
-        batch, then the data in this order: bytes, or a tar stream
+    {"do": "submit", "session", "submit": number, "data": [[object, "blob" | "tree"], …]},
+        payloads: the batch, then the data in this order: bytes, or a tar stream
     {"do": "cancel", "session", "tasks": [id, …]}
     {"do": "unkeep", "session", "objects": [id, …]}
     {"do": "close", "session"}
@@ -14,7 +14,8 @@ What goes over the socket: frames (rain.engine.frames). From the client, after i
 and from the service:
 
     {"is": "updates", "session"}, payload: encoded updates, the ends of tasks
-    {"is": "refused", "session", "tasks": [id, …], "text"}: a submit of which nothing was submitted
+    {"is": "submitted", "submit": number}, or {"is": "refused", "submit": number, "text"}: then
+        nothing of it was
     {"is": "data", "number", "session", "object", "kind": "blob" | "tree"}, payload: the data
     {"is": "answer", "number", "value"} or {"is": "answer", "number", "error": [class, text]}
     {"is": "log", "lines", "lost"}
@@ -39,6 +40,7 @@ from importlib.metadata import version
 
 from rain.common import errors
 from rain.common.errors import ConnectionFailed, RainException, UsageError
+from rain.common.logfile import read_end
 from rain.engine import frames, receive, trees
 from rain.engine.mirror import MirrorEngine
 
@@ -281,7 +283,8 @@ class UnixLink:
         self._receiver: threading.Thread | None = None
         self._lock = threading.Lock()
         self._questions: dict[int, _Question] = {}
-        self._last_question = 0
+        self._submits: dict[int, tuple[int, _core.Part]] = {}  # not answered yet: session, part
+        self._last_number = 0
         self._ended = ""  # why
         self._leaving = False
         _links.add(self)
@@ -316,13 +319,17 @@ class UnixLink:
     def submit(self, submission: _core.Submission, /) -> None:
         part = submission.whole()
         data = list[tuple[int, str]]()
-        payloads = list[Any]([part.batch])
-        for number, blob in part.uploads:
+        payloads: list[Any] = [part.batch]
+        for object_id, blob in part.uploads:
             path = blob._path  # of a directory
-            data.append((number, "blob" if path is None else "tree"))
+            data.append((object_id, "blob" if path is None else "tree"))
             payloads.append(blob if path is None else trees.pack(path))
-        header = {"do": "submit", "session": submission.session_id, "data": data}
-        self._send(header | {"tasks": part.n_tasks}, payloads)
+        session = submission.session_id
+        with self._lock:
+            self._last_number += 1
+            number = self._last_number
+            self._submits[number] = session, part
+        self._send({"do": "submit", "session": session, "submit": number, "data": data}, payloads)
 
     def cancel(self, session: int, tasks: Sequence[int], /) -> None:
         self._send({"do": "cancel", "session": session, "tasks": list(tasks)})
@@ -338,8 +345,8 @@ class UnixLink:
     def ask(self, operation: str, /, **arguments: Any) -> Any:
         question = _Question()
         with self._lock:
-            self._last_question += 1
-            number = self._last_question
+            self._last_number += 1
+            number = self._last_number
             self._questions[number] = question
             if self._ended:
                 raise ConnectionFailed(self._ended)
@@ -360,11 +367,10 @@ class UnixLink:
     def fetch(self, session: int, objects: Sequence[int], /) -> None:
         self.ask("fetch", session=session, objects=list(objects))
 
-    def read_log(self, session: int, task: int, path: str, begin: int, end: int, /) -> bytes:
-        with open(path, "rb") as file:
-            end = min(end, file.seek(0, os.SEEK_END))  # an executor may say anything
-            file.seek(min(begin, end))
-            return file.read(max(end - begin, 0))
+    def read_log(
+        self, session: int, task: int, path: str, begin: int, end: int, /
+    ) -> tuple[bytes, int]:
+        return read_end(path, begin, end)
 
     def _send(self, header: dict[str, Any], payloads: Sequence[Any] = ()) -> None:
         try:
@@ -411,8 +417,11 @@ class UnixLink:
                     engine.apply_updates(header["session"], updates)
             case "data" if not self._leaving:
                 self._take_data(engine, header, sizes.pop(0))
-            case "refused":
-                engine.fail_tasks(header["session"], header["tasks"], header["text"], False)
+            case "submitted" | "refused":
+                with self._lock:
+                    session, part = self._submits.pop(header["submit"])
+                if header["is"] == "refused" and not self._leaving:
+                    engine.fail_tasks(session, part.task_ids, header["text"], False)
             case "answer":
                 with self._lock:
                     question = self._questions.get(header["number"])

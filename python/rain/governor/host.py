@@ -10,6 +10,7 @@ import time
 
 from rain import config
 from rain.common.errors import UsageError
+from rain.common.logfile import read_end
 from rain.engine import embedded, receive
 
 TYPE_CHECKING = False
@@ -49,6 +50,8 @@ class Host:
         Where clients reach it.
     resources, task_memory_bytes
         What the engine has for tasks, as it was told.
+    log_directory : str
+        Where logs of the process go that this is in: what status() says.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Host:
         address: str = "",
         resources: Sequence[config.Resource] = (),
         task_memory_bytes: int = 0,
+        log_directory: str = "",
     ) -> None:
         self.engine = engine
         self._resources = list(resources)
@@ -67,6 +71,7 @@ class Host:
         self.executors = dict(executors)
         self.name = name or f"{os.uname().nodename}-{os.getpid()}"
         self.address = address
+        self.log_directory = log_directory
         self.since = time.time()
         self._lock = threading.Lock()
         self._sessions: dict[int, HostSession] = {}  # by the governor's number
@@ -92,6 +97,7 @@ class Host:
         task_memory: int | str | None = None,
         events: str | PathLike[str] | None = None,
         spill: str | PathLike[str] | bool = True,
+        log_directory: str = "",
     ) -> Host:
         """Start a governor; the arguments are those of Client. Raises ConfigError."""
         engine, registered = embedded.start(
@@ -102,6 +108,7 @@ class Host:
             engine, registered, name=name, address=address,
             resources=embedded.read_resources(config_file, resources),
             task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
+            log_directory=log_directory,
         )  # fmt: skip
 
     # ---- for clients ----
@@ -186,28 +193,115 @@ class Host:
     def ping(self, timeout: float | None) -> list[tuple[str, int, int, bool, float | None]]:
         return self.engine.ping(timeout)
 
-    def store(self, client: str | None = None) -> list[_core.BlobTuple]:
-        """Return the lines of Client.store(): of one client, with its own numbers of sessions."""
-        lines = self.engine.store_blobs()
-        if client is None:
-            return lines
+    def store_blobs(self, client: str) -> list[_core.BlobTuple]:
+        """Return the lines of Client.store() for one client, which numbers sessions itself."""
         numbers = {s.number: s.client_session for s in self.sessions() if s.client == client}
+        lines = self.engine.store_blobs()
         return [_renumbered(line, numbers) for line in lines if line[0][0] in numbers]
+
+    def store(self) -> dict[str, Any]:
+        """Return what there is of all clients: ``{"governor", "usage", "blobs"}``."""
+        return {
+            "governor": self.name,
+            "usage": self.engine.store_usage(),
+            "blobs": self.engine.store_blobs(),
+        }
+
+    def logs(
+        self, task: str | None = None, executor: str | None = None, pid: int | None = None
+    ) -> list[dict[str, str]]:
+        """Return what a task, running processes of a type, or one of them, printed.
+
+        A list of ``{"name", "stdout", "stderr"}``. `task` is "session/task" with the number of the
+        session here. Of each file the last MiB.
+
+        Raises
+        ------
+        UsageError
+            There is none, or the task has not ended.
+        """
+        if task is not None:
+            return [self._log_of_task(task)]
+        found = list[dict[str, str]]()
+        for kind, number, its_pid, *_ in self.engine.ping(0.0):
+            if executor == kind or pid == its_pid:
+                path = os.path.join(self.engine.run_directory, "executors", f"executor-{number}")
+                found.append(
+                    {
+                        "name": f"{kind} (process {its_pid})",
+                        "stdout": _tail(f"{path}.out"),
+                        "stderr": _tail(f"{path}.err"),
+                    }
+                )
+        if not found:
+            what = f"of type {executor!r}" if executor is not None else f"with process id {pid}"
+            raise UsageError(f"no executor {what} runs on governor {self.name}")
+        return found
+
+    def _log_of_task(self, task: str) -> dict[str, str]:
+        number, _, task_id = task.partition("/")
+        with self._lock:
+            session = self._sessions.get(int(number))
+        if session is None:
+            raise UsageError(f"task {task}: governor {self.name} has no session {number}")
+        printed = session.printed(int(task_id))
+        if printed is None:
+            raise UsageError(
+                f"task {task}: session {number} has no such task, or it has not ended: ask for its "
+                "executor"
+            )
+        out, out_begin, out_end, err, err_begin, err_end = printed
+        return {
+            "name": f"task {task}",
+            "stdout": _tail(out, out_begin, out_end),
+            "stderr": _tail(err, err_begin, err_end),
+        }
+
+    def ask(self, operation: str, client: str, /, **arguments: Any) -> Any:
+        """Answer a question that a Link passes on: see rain.engine.mirror.Link.ask. JSON-able.
+
+        ``"status"``, ``"store"`` and ``"logs"`` are for commands.
+
+        Raises
+        ------
+        RainException
+        """
+        match operation:
+            case "store_blobs":
+                return self.store_blobs(client)
+            case "executor_pids" | "store_usage":
+                return getattr(self.engine, operation)()
+            case "announced_signature":
+                return self.engine.announced_signature(
+                    arguments["executor"], arguments["task"], True
+                )
+            case "learn_tasks" | "announced_tasks" | "ping" | "status" | "store" | "logs":
+                return getattr(self, operation)(**arguments)
+        raise UsageError(f"this governor does not know the question {operation!r}")
 
     def status(self) -> dict[str, Any]:
         """Return what there is at this moment. JSON-able; docs/services.md lists the keys."""
-        offer = self.offer()
-        store = self.engine.store_usage()
+        processes = self.engine.ping(0.0)
+        sessions = [session.status() for session in self.sessions()]
         return {
             "name": self.name,
             "address": self.address,
             "pid": os.getpid(),
-            "version": offer["version"],
-            "since": self.since,
+            "host": os.uname().nodename,
+            "version": self.offer()["version"],
+            "began": self.since,
             "cpus": self.engine.cpus,
-            "registered": sorted(self.executors),
-            "store": store,
-            "sessions": [session.status() for session in self.sessions()],
+            "executors": [
+                {"type": name, "pids": [line[2] for line in processes if line[0] == name]}
+                for name in sorted(self.executors)
+            ],
+            "store": self.engine.store_usage(),
+            "tasks": {
+                state: sum(session["tasks"][state] for session in sessions) for state in STATES
+            },
+            "sessions": sessions,
+            "log_directory": self.log_directory,
+            "work_directory": self.engine.run_directory,
         }
 
     # ---- its end ----
@@ -321,17 +415,19 @@ class HostSession:
         """Return the data of a finished object: a buffer; or, with `_path`, a directory."""
         return self._native.view(object_id)
 
-    def read_log(self, path: str, begin: int, end: int) -> bytes:
-        """Return a range of what an executor wrote to stdout or stderr.
+    def printed(self, task_id: int) -> tuple[str, int, int, str, int, int] | None:
+        """Return files and ranges of what a task printed; None before its end."""
+        return self._native.logs(task_id)
+
+    def read_log(self, path: str, begin: int, end: int) -> tuple[bytes, int]:
+        """Return what an executor wrote to stdout or stderr, as common.logfile.read_end().
 
         `path` is what updates of the session's tasks say. Raises OSError, UsageError.
         """
         inside = os.path.realpath(self._host.engine.run_directory)
         if not os.path.realpath(path).startswith(inside + os.sep):
             raise UsageError(f"{path} is no log of this governor's executors")
-        with open(path, "rb") as file:
-            file.seek(begin)
-            return file.read(max(end - begin, 0))
+        return read_end(path, begin, end)
 
     def status(self) -> dict[str, Any]:
         counts = self._native.states()
@@ -340,7 +436,7 @@ class HostSession:
             "name": self.name,
             "client": self.client,
             # The first state is of what is not submitted.
-            "states": dict(zip(STATES, counts[-len(STATES) :], strict=True)),
+            "tasks": dict(zip(STATES, counts[-len(STATES) :], strict=True)),
             "failed": self._native.failed,
         }
 
@@ -404,6 +500,13 @@ class _Pump:
                             callback(updates, ended)
                     except Exception:
                         _log.exception("handing on updates of session %r failed", session.name)
+
+
+def _tail(path: str, begin: int = 0, end: int | None = None) -> str:
+    try:
+        return read_end(path, begin, end)[0].decode("utf-8", "replace")
+    except FileNotFoundError:
+        raise UsageError(f"{path} is gone: its process and many others have ended") from None
 
 
 def _renumbered(line: _core.BlobTuple, numbers: Mapping[int, int]) -> _core.BlobTuple:

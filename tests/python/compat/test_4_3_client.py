@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from rain.client import Client, RainException, Task, UsageError, blob
+from rain.client import Client, RainException, Task, blob
 from rain.client.session import get_active_session
 from rain.common import ID
 
@@ -65,11 +65,6 @@ def test_update_takes_tasks_and_objects_and_nothing_else(client: Client) -> None
         client.update([task, task.output])
         with pytest.raises(RainException, match=r"^'17' is not tasks nor dataobject$"):
             client.update([17])  # type: ignore[list-item]
-
-
-def test_address_of_a_cluster_is_explained() -> None:
-    with pytest.raises(UsageError, match=r"Client\('localhost', 7210\) needs the cluster engine"):
-        Client("localhost", 7210)
 
 
 def test_sessions_live_as_long_as_their_client(make_client: Callable[..., Client]) -> None:
