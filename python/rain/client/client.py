@@ -43,7 +43,8 @@ class Client:
     tls : path, optional
         Directory with certificates (``rain tls init``), of a server that wants them.
     dask : distributed.Client, optional
-        A cluster of Dask, on which tasks run.
+        A cluster of Dask, on which tasks run: each of its workers gets a governor, if it has none.
+        config, executors, cpus, memory, resources, task_memory and spill are for those.
     config : path, optional
         TOML file of executors: ``[executors.NAME]`` with ``command`` (a shell-like str or a list)
         and what else docs/executors.md lists. Relative paths are relative to the file.
@@ -133,15 +134,19 @@ class Client:
         if not given and address is None and port is None and dask is None:
             address, tls = default("address"), default("tls") if tls is None else tls
         if address is not None or port is not None or tls is not None or dask is not None:
+            from rain.engine import remote
+
+            options = {}
+            if dask is not None:
+                options = {name: own[name] for name in given if name in remote.DASK_OPTIONS}
+                given = [name for name in given if name not in options]
             if given:
                 raise UsageError(
                     f"{', '.join(given)}: of a governor inside this process, and so not for a "
                     "Client with an address: those who start the governors there say it"
                 )
-            from rain.engine import remote
-
             self._remote = True
-            self._engine, self._executors = remote.connect(address, port, tls, dask)
+            self._engine, self._executors = remote.connect(address, port, tls, dask, **options)
         else:
             from rain.engine import embedded
 

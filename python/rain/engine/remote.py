@@ -20,6 +20,10 @@ _FORMS = (
 )
 
 
+# Arguments of Client that are for the governors of a Dask cluster, too.
+DASK_OPTIONS = ("config", "executors", "cpus", "memory", "resources", "task_memory", "spill")
+
+
 class RemoteExecutor:
     """What a client knows of an executor type that is registered elsewhere."""
 
@@ -31,9 +35,11 @@ class RemoteExecutor:
 
 
 def connect(
-    address: Any, port: Any, tls: Any, dask: Any
+    address: Any, port: Any, tls: Any, dask: Any, **options: Any
 ) -> tuple[_core.Engine, dict[str, RemoteExecutor]]:
     """Return an engine that runs tasks there, and the executors there are.
+
+    `options` are for the governors of a Dask cluster, see DASK_OPTIONS.
 
     Raises
     ------
@@ -44,7 +50,7 @@ def connect(
     if dask is not None:
         if address is not None or port is not None or tls is not None:
             raise UsageError("Client(dask=...) is connected already: leave address, port, tls out")
-        engine, languages = _cluster().connect_dask(dask)
+        engine, languages = _cluster().connect_dask(dask, **options)
     elif (path := _socket_path(address)) is not None:
         if port is not None or tls is not None:
             raise UsageError(f"{address!r} is a path: leave port and tls out")

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from distributed import Reschedule, get_worker
 from distributed.protocol import to_serialize
 
-from rain.common.errors import RainException, UsageError
+from rain.common.errors import RainException
 from rain.governor import relay
 from rain.governor.pieces import BlobRef, Bundle, Gone
 
@@ -40,7 +40,7 @@ READ_LOG = "rain_read_log"
 class Part:
     """What a governor has to know of a part. Pickled into the graph. Immutable."""
 
-    __slots__ = ("early", "keeps_going", "key", "name", "outputs", "task_ids")
+    __slots__ = ("keeps_going", "key", "name", "outputs", "task_ids")
 
     def __init__(
         self,
@@ -49,19 +49,15 @@ class Part:
         keeps_going: bool,
         task_ids: list[int],
         outputs: list[int],
-        early: list[tuple[int, Any]],
     ) -> None:
         self.key = key  # prefix, client, session, number
         self.name = name  # of the session
         self.keeps_going = keeps_going
         self.task_ids = task_ids
         self.outputs = outputs  # objects that leave it
-        self.early = early  # objects that others wait for, with the keys that collect them
 
     def __reduce__(self) -> Any:
-        return type(self), (
-            self.key, self.name, self.keeps_going, self.task_ids, self.outputs, self.early,
-        )  # fmt: skip
+        return type(self), (self.key, self.name, self.keeps_going, self.task_ids, self.outputs)
 
 
 # ---- Dask's tasks: coroutines on the loop of the worker, which must not be blocked
@@ -130,8 +126,7 @@ class PartRunner:
         key = part.key
         client = key[1]
         deaths = (self.worker.state.tasks[key].annotations or {}).get("rain deaths", ())
-        if len(deaths) > relay.DEATHS_ALLOWED:
-            self.tell(client=client, do="killer", key=key, governors=list(deaths))
+        if len(deaths) > relay.DEATHS_ALLOWED:  # the client has been told
             self.tell(client=client, do="ended", key=key)
             return Bundle({})
         # What has killed a machine runs here alone of its kind, so that the innocent are cleared.
@@ -164,7 +159,9 @@ class PartRunner:
                 session.host.cancel(part.task_ids)
             _settle(session.host, inputs)
             session.wait_for(number, running)
-            self._expect_early(session, running, part.early)
+            for object_id, collector in running.early:
+                session.early[object_id] = running, collector
+            session.look_for_early()
             del batch, data, inputs
             await running.ended.wait()
             if running.dropped:  # its ends were told to nobody
@@ -232,13 +229,6 @@ class PartRunner:
         if of in self._sessions:
             self.tell(client=of[0], do="log", session=of[1], lines=lines, lost=lost)
 
-    def _expect_early(
-        self, session: _Session, running: _Running, early: Iterable[tuple[int, Any]]
-    ) -> None:
-        for object_id, key in early:
-            session.early[object_id] = running, key
-        session.look_for_early()
-
     def resolve(self, key: Any, ref: BlobRef) -> None:
         """An object of a running part is there: make it Dask's without waiting for the part."""
         if key not in self.worker.data:
@@ -305,9 +295,7 @@ class PartRunner:
     ) -> dict[str, Any]:
         """A question for the Host. The answer, or the error's class and text."""
         try:
-            if operation != "status":
-                raise UsageError(f"this governor does not know the question {operation!r}")
-            answer = await asyncio.to_thread(self.host.status)
+            answer = await asyncio.to_thread(self.host.ask, operation, client, **(arguments or {}))
             return {"answer": answer}
         except (RainException, OSError, TypeError) as error:
             return {"error": [type(error).__name__, str(error)]}
@@ -349,9 +337,15 @@ class PartRunner:
             bundle.drop(objects)
 
     def _do_early(self, key: Any, early: list[tuple[int, Any]]) -> None:
+        """Others wait for objects of a part, by these keys that collect them."""
         work = self._work.get(key)
-        if isinstance(work, _Running) and work.session is not None:
-            self._expect_early(work.session, work, early)
+        if not isinstance(work, _Running):
+            return
+        work.early += early
+        if work.session is not None:
+            for object_id, collector in early:
+                work.session.early[object_id] = work, collector
+            work.session.look_for_early()
 
     def _do_close(self, client: str, session: int) -> None:
         self._close(client, [session])
@@ -374,7 +368,7 @@ class PartRunner:
 class _Running:
     """A part at work."""
 
-    __slots__ = ("dropped", "ended", "part", "session", "unkept")
+    __slots__ = ("dropped", "early", "ended", "part", "session", "unkept")
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -382,6 +376,7 @@ class _Running:
         self.ended = asyncio.Event()
         self.dropped = False
         self.unkept: set[int] = set()
+        self.early: list[tuple[int, Any]] = []  # objects, with the keys that collect them
 
 
 class _Session:

@@ -199,7 +199,10 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         deaths = self._deaths.setdefault(key, [])
         deaths.append(name)
         task.annotations = {**(task.annotations or {}), "rain deaths": deaths}
-        self.tell_client(key[1], do="died", key=key, governor=name)
+        if len(deaths) > DEATHS_ALLOWED:
+            self.tell_client(key[1], do="killer", key=key, governors=deaths)
+        else:
+            self.tell_client(key[1], do="died", key=key, governor=name)
 
     # ---- placement
 

@@ -71,7 +71,8 @@ def run(
     dask_process.configure()
     security = dask_process.security(tls)
     with Host.start(
-        name=name, config_file=config, cpus=cpus, run_directory=work_directory
+        name=name, config_file=config, cpus=cpus, run_directory=work_directory,
+        log_directory=log_directory,
     ) as host:  # fmt: skip
         asyncio.run(
             _serve(host, server, listen, work_directory, security, dask_process.scheme(tls), ready)

@@ -1,0 +1,786 @@
+"""The link of a client to a server with governors: over Dask distributed.
+
+What a client submits is cut into parts, and each is a Dask task that a governor runs at native
+speed (rain.governor.parts). Ends of tasks come back as messages that Dask's scheduler passes on
+(rain.governor.relay); data come from the governors, without the scheduler where they can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+import uuid
+from array import array
+
+from rain.common import errors
+from rain.common.errors import ConnectionFailed, RainException, UsageError
+from rain.engine import dask_process, receive
+from rain.engine.mirror import MirrorEngine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Sequence
+    from typing import Any, TypeVar
+
+    from rain import _core
+
+    T = TypeVar("T")
+
+_CONNECT_SECONDS = 4.0  # for all steps: an error comes within 5
+_GOVERNOR_SECONDS = 4.0  # for the first governor to be there
+_DIRECT_SECONDS = 3.0  # to connect to a governor; then through the server
+_WATCH_SECONDS = 0.25
+_PULSE_SECONDS = 5.0  # between two questions whether the server is there,
+_SILENCE_SECONDS = 15.0  # and how long an answer may take
+_CLOSE_SECONDS = 4.0
+_REACT_SECONDS = 1.0  # between two looks at where lost data are made again
+
+
+def connect(host: str, port: int, *, tls: str | None = None) -> tuple[MirrorEngine, dict[str, str]]:
+    """Return the engine of a client of the server there, and the languages of its executors.
+
+    Raises
+    ------
+    ConnectionFailed
+    ConfigError
+        distributed is not installed, or of the TLS folder.
+    """
+    tls = None if tls is None else os.fspath(tls)
+    distributed = dask_process.import_distributed()
+    security = dask_process.security(tls)
+    from rain.engine.knock import knock
+
+    knock(host, port, tls=tls is not None)
+    where = f"{host}:{port}"
+    try:
+        with dask_process.client_settings():
+            dask = distributed.Client(
+                f"{dask_process.scheme(tls)}://{where}",
+                timeout=_CONNECT_SECONDS,
+                set_as_default=False,
+                security=security,
+                name="rain",
+            )
+    except (OSError, ImportError, ValueError, TypeError) as error:
+        raise ConnectionFailed(f"no connection to the server at {where}: {error}") from error
+    return _engine(dask, f"the server at {where}", f"rain governor {where}", own=True)
+
+
+def connect_dask(dask: Any, **options: Any) -> tuple[MirrorEngine, dict[str, str]]:
+    """As connect(), for a cluster of Dask: each of its workers gets a governor.
+
+    Parameters
+    ----------
+    dask : distributed.Client
+        Connected. It stays its owner's.
+    **options
+        For the governors, as Client has them. A worker that has one keeps it.
+
+    Raises
+    ------
+    ConnectionFailed, UsageError
+    """
+    distributed = dask_process.import_distributed()
+    if not isinstance(dask, distributed.Client) or dask.asynchronous:
+        raise UsageError(
+            f"Client(dask=...) needs a distributed.Client that is not asynchronous, not {dask!r}"
+        )
+    from rain.governor.plugin import GovernorPlugin, NannySettings
+    from rain.governor.relay import Relay
+
+    if "config" in options:
+        options["config_file"] = os.path.abspath(options.pop("config"))
+    try:
+        dask.register_plugin(Relay())
+        dask.register_plugin(NannySettings())
+        dask.register_plugin(GovernorPlugin(**options))
+    except Exception as error:
+        raise ConnectionFailed(
+            f"Dask's scheduler or workers did not take Rain's plugins ({error}): is the same "
+            "rain-tasklib installed there?"
+        ) from error
+    where = f"Dask's scheduler at {dask.scheduler.address}"
+    return _engine(dask, where, "more Dask workers", own=False)
+
+
+def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any) -> Any:
+    """Ask the server there one thing: "status", "store", "logs", "stop".
+
+    Of "store" and "logs": the governors' answers put together.
+
+    Raises
+    ------
+    ConnectionFailed
+    RainException
+        What the other side says.
+    """
+    distributed = dask_process.import_distributed()
+    security = dask_process.security(tls)
+    from rain.engine.knock import knock
+    from rain.governor.relay import ASK
+
+    knock(host, port, tls=tls is not None)
+    address = f"{dask_process.scheme(tls)}://{host}:{port}"
+
+    async def asked() -> Any:
+        given = {} if security is None else security.get_connection_args("client")
+        async with distributed.rpc(address, connection_args=given) as server:
+            return await getattr(server, ASK)(operation=operation, arguments=arguments)
+
+    try:
+        reply = asyncio.run(asyncio.wait_for(asked(), 2 * _CONNECT_SECONDS))
+    except (OSError, asyncio.TimeoutError) as error:
+        raise ConnectionFailed(f"no answer from the server at {host}:{port}: {error}") from error
+    answer = _answer(reply, f"{host}:{port}")
+    return _joined(operation, answer) if operation not in ("status", "stop") else answer
+
+
+def _engine(dask: Any, where: str, remedy: str, own: bool) -> tuple[MirrorEngine, dict[str, str]]:
+    link = ClusterLink(dask, where, own)
+    try:
+        offers = link.wait_for_offers(remedy)
+        languages: dict[str, str] = {}
+        resources: dict[str, _core.ResourceTuple] = {}
+        for offer in offers:
+            languages |= offer["executors"]
+            for name, amount, ids in offer["resources"]:
+                if name not in resources or resources[name][1] < amount:
+                    resources[name] = name, amount, list(ids)
+        engine = ClusterEngine(
+            link,
+            executors=languages,
+            cpus=max(offer["cpus"] for offer in offers),
+            resources=list(resources.values()),
+            task_memory_bytes=max(offer["task_memory_bytes"] for offer in offers),
+        )
+        return engine, languages
+    except BaseException:
+        link.close()
+        raise
+
+
+class ClusterEngine(MirrorEngine):
+    """A mirror that also tells what its link has noticed."""
+
+    _link: ClusterLink
+
+    def take_warnings(self) -> list[str]:
+        return super().take_warnings() + self._link.take_notes()
+
+
+class _Part:
+    """A part in the client's eyes. Guarded by the link's lock."""
+
+    __slots__ = (
+        "address", "cancelled", "early", "ended", "failed", "future", "key", "outputs",
+        "starts", "task_ids",
+    )  # fmt: skip
+
+    def __init__(self, key: Any, task_ids: Iterable[int], outputs: Iterable[int]) -> None:
+        self.key = key
+        self.task_ids = array("i", task_ids)
+        self.outputs = set(outputs)  # that the client has use for
+        self.future: Any = None  # held while anything of the part is needed
+        self.address = ""  # of the Dask worker that runs it, or ran it
+        self.starts = 0
+        self.ended = False
+        self.failed = ""  # why it will not run
+        self.cancelled: set[int] = set()
+        self.early: list[tuple[int, Any]] = []  # objects that later submits wait for
+
+
+class _Session:
+    """Guarded by the link's lock."""
+
+    __slots__ = ("by_output", "keeps_going", "name", "number", "parts", "uploads")
+
+    def __init__(self, number: int, name: str, keeps_going: bool) -> None:
+        self.number = number
+        self.name = name
+        self.keeps_going = keeps_going
+        self.parts: list[_Part] = []
+        self.by_output: dict[int, _Part] = {}
+        self.uploads: dict[int, tuple[Any, _core.Blob]] = {}  # object: future, data
+
+
+class ClusterLink:
+    """The Link to governors on a Dask cluster. See rain.engine.mirror.Link.
+
+    Three kinds of threads: the engine's, which submits; the Dask client's loop, in which messages
+    arrive; and those of the user, who fetch.
+    """
+
+    def __init__(self, dask: Any, where: str, own: bool) -> None:
+        from rain.governor import relay
+
+        self._dask = dask
+        self._where = where
+        self._own = own
+        self.name = f"{dask.id}{relay.CLIENT_SEPARATOR}{uuid.uuid4().hex[:8]}"
+        self._topic = relay.TOPIC + self.name
+        self._loop: asyncio.AbstractEventLoop = dask.loop.asyncio_loop
+        self._comm = dask.scheduler_comm
+        self._engine: MirrorEngine | None = None
+        self._lock = threading.Lock()
+        self._sessions: dict[int, _Session] = {}
+        self._offers: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+        self._indirect: set[str] = set()  # governors that can't be reached directly
+        self._has_offers = threading.Event()
+        self._changed = asyncio.Event()  # set and replaced when a part has moved on
+        self._watch: concurrent.futures.Future[None] | None = None
+        self._closed = False
+        dask.subscribe_topic(self._topic, self._on_event)
+        self._tell(do="hello")
+
+    def wait_for_offers(self, remedy: str) -> list[dict[str, Any]]:
+        """Return what governors offer, once there is one. Raises ConnectionFailed."""
+        from rain.governor.relay import ASK
+
+        try:
+            reply = self._await(getattr(self._dask.scheduler, ASK)(operation="offers"))
+        except OSError as error:
+            raise ConnectionFailed(f"{self._where} did not answer: {error}") from error
+        _answer(reply, self._where)
+        if not self._has_offers.wait(_GOVERNOR_SECONDS):
+            raise ConnectionFailed(f"{self._where} has no governor: start one with: {remedy}")
+        with self._lock:
+            return list(self._offers)
+
+    def start(self, engine: MirrorEngine, /) -> None:
+        self._engine = engine
+        self._watch = asyncio.run_coroutine_threadsafe(self._look_after(), self._loop)
+
+    def close(self) -> None:
+        self._closed = True
+        with self._lock:
+            self._sessions.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._dask.status == "running":
+            self._tell(do="bye")
+        if self._own:
+            self._dask.close(timeout=_CLOSE_SECONDS)
+        elif self._dask.status == "running":
+            self._dask.unsubscribe_topic(self._topic)
+
+    # ---- what the engine tells
+
+    def open_session(self, session: int, name: str, continue_on_error: bool, /) -> None:
+        with self._lock:
+            self._sessions[session] = _Session(session, name, continue_on_error)
+
+    def submit(self, submission: _core.Submission, /) -> None:
+        from rain.governor import relay
+
+        with self._lock:
+            session = self._sessions[submission.session_id]
+            offers = [{"buildin", *offer["executors"]} for offer in self._offers]
+        slots = relay.PARTS_IN_FLIGHT * max(1, len(offers))
+        cut = submission.cut(slots=slots, offers=offers)
+        collected: dict[int, Any] = {}  # futures of objects, held until all is submitted
+        early: dict[_Part, list[tuple[int, Any]]] = {}
+        for native in cut:
+            key = (relay.PART_PREFIX, self.name, session.number, len(session.parts))
+            self._submit_part(session, native, key, collected, early)
+        for part, objects in early.items():
+            with self._lock:
+                part.early += objects
+                tell = part.starts and not part.ended
+            if tell:
+                self._tell(do="early", key=part.key, early=objects)
+
+    def _submit_part(
+        self,
+        session: _Session,
+        native: _core.Part,
+        key: Any,
+        collected: dict[int, Any],
+        early: dict[_Part, list[tuple[int, Any]]],
+    ) -> None:
+        from rain.governor import parts, relay
+
+        ids: list[int] = []
+        futures: list[Any] = []
+        for object_id, blob in native.uploads:
+            ids.append(object_id)
+            futures.append(self._upload(session, object_id, blob))
+        for object_id in native.inputs:
+            if object_id not in collected:
+                collected[object_id] = self._collect(session, object_id, early)
+            ids.append(object_id)
+            futures.append(collected[object_id])
+        outputs = native.outputs
+        part = _Part(key, native.task_ids, outputs)
+        told = parts.Part(
+            key,
+            session.name,
+            session.keeps_going,
+            native.task_ids,
+            outputs,
+        )
+        with self._lock:  # before anything of it can arrive
+            session.parts.append(part)
+            for object_id in outputs:
+                session.by_output[object_id] = part
+        future = self._dask.submit(
+            parts.run_part,
+            told,
+            native.batch,
+            ids,
+            futures,
+            key=key,
+            pure=False,
+            resources=relay.part_resources(native.max_cpus, native.executors, native.resources),
+        )
+        with self._lock:
+            if not part.ended or part.outputs:
+                part.future = future
+
+    def _upload(self, session: _Session, object_id: int, blob: _core.Blob) -> Any:
+        """A constant: a key of its own, which some governor asks for."""
+        from rain.governor import parts
+
+        with self._lock:
+            found = session.uploads.get(object_id)
+        if found is not None:
+            return found[0]
+        key = ("rain_upload", self.name, session.number, object_id)
+        with self._lock:
+            session.uploads[object_id] = None, blob
+        future = self._dask.submit(parts.receive, key, object_id, key=key, pure=False)
+        with self._lock:
+            session.uploads[object_id] = future, blob
+        return future
+
+    def _collect(
+        self, session: _Session, object_id: int, early: dict[_Part, list[tuple[int, Any]]]
+    ) -> Any:
+        """An object that another part makes: a key of its own, ready when the object is."""
+        from rain.governor import parts
+
+        with self._lock:
+            part = session.by_output[object_id]
+        key = _object_key(part.key, object_id)
+        future = self._dask.submit(
+            parts.collect, part.key, part.future, object_id, key=key, pure=False
+        )
+        early.setdefault(part, []).append((object_id, key))
+        return future
+
+    def cancel(self, session: int, tasks: Sequence[int], /) -> None:
+        wanted = set(tasks)
+        tell = []
+        with self._lock:
+            for part in self._parts(session):
+                its = set() if part.ended else wanted.intersection(part.task_ids)
+                if its:
+                    part.cancelled |= its
+                    if len(part.cancelled) == len(part.task_ids):
+                        part.future = None  # Dask takes it away from where it is
+                    elif part.starts:
+                        tell.append((part.key, sorted(its)))
+        for key, ids in tell:
+            self._tell(do="cancel", key=key, tasks=ids)
+
+    def unkeep(self, session: int, objects: Sequence[int], /) -> None:
+        dropped: dict[_Part, list[int]] = {}
+        futures = []  # let go of outside of the lock
+        with self._lock:
+            its = self._sessions.get(session)
+            if its is None:
+                return
+            for object_id in objects:
+                futures.append(its.uploads.pop(object_id, None))
+                part = its.by_output.get(object_id)
+                if part is not None and object_id in part.outputs:
+                    part.outputs.discard(object_id)
+                    dropped.setdefault(part, []).append(object_id)
+            for part in dropped:
+                futures.append(self._future_if_done(part))
+        for part, ids in dropped.items():
+            if part.outputs or not part.ended:
+                self._tell(do="unkeep", key=part.key, objects=ids)
+
+    def close_session(self, session: int, /) -> None:
+        with self._lock:
+            its = self._sessions.pop(session, None)
+        if its is not None:
+            for part in its.parts:
+                part.future = None
+            its.uploads.clear()
+            self._tell(do="close", session=session)
+
+    def _parts(self, session: int) -> list[_Part]:
+        its = self._sessions.get(session)
+        return [] if its is None else its.parts
+
+    def _future_if_done(self, part: _Part) -> Any:
+        """Let go of a part of which nothing is needed any more; the caller drops the result."""
+        if not part.ended or part.outputs:
+            return None
+        future, part.future = part.future, None
+        return future
+
+    # ---- questions
+
+    def ask(self, operation: str, /, **arguments: Any) -> Any:
+        from rain.governor.relay import ASK
+
+        try:
+            reply = self._await(
+                getattr(self._dask.scheduler, ASK)(
+                    operation=operation, client=self.name, arguments=arguments
+                )
+            )
+        except OSError as error:
+            raise ConnectionFailed(f"{self._where} did not answer: {error}") from error
+        return _joined(operation, _answer(reply, self._where))
+
+    def read_log(
+        self, session: int, task: int, path: str, begin: int, end: int, /
+    ) -> tuple[bytes, int]:
+        from rain.governor.parts import READ_LOG
+
+        with self._lock:
+            addresses = [part.address for part in self._parts(session) if task in part.task_ids]
+        if not addresses or not addresses[0]:
+            raise OSError(f"task {task} ran on no governor")
+        try:
+            reply = self._await(
+                self._request(
+                    addresses[0], READ_LOG,
+                    client=self.name, session=session, path=path, begin=begin, end=end,
+                )
+            )  # fmt: skip
+        except ConnectionFailed as error:
+            raise OSError(f"the governor that has the log of task {task} is gone") from error
+        text, begun = _answer(reply, addresses[0])
+        return bytes(text), int(begun)
+
+    def take_notes(self) -> list[str]:
+        with self._lock:
+            notes, self._notes = self._notes, []
+        return notes
+
+    # ---- data
+
+    def fetch(self, session: int, objects: Sequence[int], /) -> None:
+        by_part: dict[_Part, list[int]] = {}
+        with self._lock:
+            its = self._sessions.get(session)
+            for object_id in objects:
+                part = None if its is None else its.by_output.get(object_id)
+                if part is None:
+                    raise RainException(f"object {session}:{object_id} is on no governor")
+                by_part.setdefault(part, []).append(object_id)
+
+        async def all_of() -> None:
+            await asyncio.gather(
+                *(self._fetch(session, part, ids) for part, ids in by_part.items())
+            )
+
+        self._await(all_of())
+
+    async def _fetch(self, session: int, part: _Part, objects: list[int]) -> None:
+        """Bring what a part made, from where it is now; made again if it was lost meanwhile."""
+        from rain.governor.parts import FETCH
+
+        missing = set(objects)
+        while missing:
+            changed = self._changed
+            if part.failed:
+                raise RainException(
+                    f"the data of object {session}:{min(missing)} were lost: {part.failed}"
+                )
+            for address in await self._holders(part):
+                try:
+                    reply = await self._request(
+                        address, FETCH, key=part.key, objects=sorted(missing)
+                    )
+                except ConnectionFailed:
+                    continue
+                for object_id, ref in zip(reply["ids"], reply["refs"], strict=True):
+                    await asyncio.to_thread(self._supply, session, object_id, ref)
+                    missing.discard(object_id)
+                if not missing:
+                    return
+                if reply["ended"] and part.ended:
+                    raise RainException(
+                        f"object {session}:{min(missing)} has no data: it was unkept"
+                    )
+            if self._closed or part.future is None:
+                raise RainException(f"object {session}:{min(missing)} has no data any more")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(changed.wait(), _REACT_SECONDS)
+
+    async def _holders(self, part: _Part) -> list[str]:
+        """Where a part runs or its bundle is."""
+        if part.address and not part.ended:
+            return [part.address]
+        found = await self._dask.scheduler.who_has(keys=[part.key])
+        addresses = [address for each in found.values() for address in each]
+        if part.address in addresses:
+            return [part.address]
+        return addresses
+
+    def _supply(self, session: int, object_id: int, ref: Any) -> None:
+        engine = self._engine
+        assert engine is not None
+        if ref.directory:
+            path = receive.receive_directory(engine, ref.stream())
+            engine.supply(session, object_id, path)
+        else:
+            room = receive.make_room(engine, ref.size)
+            ref.copy_to(room)
+            engine.supply(session, object_id, room)
+
+    async def _request(self, address: str, operation: str, **arguments: Any) -> Any:
+        """Ask a governor: directly, or through the server where it can't be reached.
+
+        Raises ConnectionFailed.
+        """
+        from rain.governor import pieces  # noqa: F401 - Dask finds its types by their imports
+
+        if address not in self._indirect:
+            try:
+                comm = await asyncio.wait_for(self._dask.rpc.connect(address), _DIRECT_SECONDS)
+                self._dask.rpc.reuse(address, comm)
+            except (OSError, asyncio.TimeoutError):
+                self._indirect.add(address)
+        try:
+            if address not in self._indirect:
+                return await getattr(self._dask.rpc(address), operation)(**arguments)
+            return await self._dask.scheduler.proxy(
+                msg={"op": operation, **arguments}, worker=address
+            )
+        except OSError as error:
+            raise ConnectionFailed(f"the governor at {address} did not answer: {error}") from error
+
+    async def _bring(self, address: str, key: Any, object_id: int) -> None:
+        """Upload a constant to the governor that wants it."""
+        from distributed.protocol import to_serialize
+
+        from rain.governor.parts import UPLOAD
+        from rain.governor.pieces import BlobRef
+
+        with self._lock:
+            its = self._sessions.get(key[2])
+            found = None if its is None else its.uploads.get(object_id)
+        if found is None:
+            return  # nobody needs it any more, and the governor will be told
+        ref = to_serialize(BlobRef.of(found[1]))
+        with contextlib.suppress(ConnectionFailed):  # then it is lost, and another one will ask
+            await self._request(address, UPLOAD, key=key, ref=ref)
+
+    # ---- messages: on the loop of the Dask client
+
+    def _tell(self, **message: Any) -> None:
+        from rain.governor.relay import FROM_CLIENT
+
+        try:
+            self._dask._send_to_scheduler({"op": FROM_CLIENT, "name": self.name, **message})
+        except Exception as error:  # its status says that it is closed
+            raise ConnectionFailed(f"{self._where} is gone: {error}") from error
+
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        message = dict(event[1])
+        do = message.pop("do")
+        getattr(self, f"_do_{do}")(**message)
+
+    def _do_governors(self, offers: dict[str, dict[str, Any]]) -> None:
+        with self._lock:
+            self._offers = list(offers.values())
+        if offers:
+            self._has_offers.set()
+
+    def _do_updates(self, session: int, updates: bytes, worker: str) -> None:
+        if self._engine is None or session not in self._sessions:
+            return
+        try:
+            self._engine.apply_updates(session, updates)
+        except RainException as error:
+            self._engine.connection_lost(f"{self._where}: {error}")
+
+    def _do_started(self, key: Any, governor: str, worker: str) -> None:
+        part = self._part(key)
+        if part is None:
+            return
+        with self._lock:
+            part.starts += 1
+            part.address = worker
+            part.ended = False
+            if part.starts > 1:
+                self._notes.append(
+                    f"{len(part.task_ids)} tasks (part {key[3]} of session {key[2]}) run again, "
+                    f"on governor {governor}: their results were lost"
+                )
+            early, cancelled = list(part.early), sorted(part.cancelled)
+        if early:
+            self._tell(do="early", key=key, early=early)
+        if cancelled:
+            self._tell(do="cancel", key=key, tasks=cancelled)
+        self._has_changed()
+
+    def _do_ended(self, key: Any, worker: str) -> None:
+        part = self._part(key)
+        if part is None:
+            return
+        with self._lock:
+            part.ended = True
+            future = self._future_if_done(part)
+        del future
+        self._has_changed()
+
+    def _do_refused(self, key: Any, message: str, worker: str) -> None:
+        self._fail(key, message, died=False)
+
+    def _do_killer(self, key: Any, governors: list[str]) -> None:
+        self._fail(
+            key,
+            f"{' and '.join(governors)}: each time this task, or others of its part, ran on a "
+            "governor, the machine or its governor was lost",
+            died=True,
+        )
+
+    def _do_erred(self, key: Any, message: str) -> None:
+        self._fail(key, f"Dask could not run it: {message}", died=False)
+
+    def _fail(self, key: Any, message: str, died: bool) -> None:
+        part = self._part(key)
+        if part is None or self._engine is None:
+            return
+        part.failed = message
+        self._engine.fail_tasks(key[2], list(part.task_ids), message, died)
+        self._has_changed()
+
+    def _do_died(self, key: Any, governor: str) -> None:
+        with self._lock:
+            self._notes.append(
+                f"governor {governor} was lost while it ran part {key[3]} of session {key[2]}"
+            )
+
+    def _do_want(self, key: Any, object: int, worker: str) -> None:
+        self._loop.create_task(self._bring(worker, key, object))
+
+    def _do_log(self, session: int, lines: list[Any], lost: int, worker: str) -> None:
+        if self._engine is not None:
+            self._engine.logs().push([_log_line(line) for line in lines], lost)
+
+    def _part(self, key: Any) -> _Part | None:
+        """The part of a key, of whatever kind."""
+        with self._lock:
+            parts = self._parts(key[2])
+            return parts[key[3]] if key[0] == "rain_part" and key[3] < len(parts) else None
+
+    def _has_changed(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # ---- the connection
+
+    async def _look_after(self) -> None:
+        """Notice that the server is gone, however that happened."""
+        from rain.governor.relay import ASK
+
+        pulse = asyncio.ensure_future(asyncio.sleep(0))
+        beat = self._loop.time()
+        why = ""
+        while not why:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if self._dask.scheduler_comm is not self._comm or self._comm.closed():
+                why = "the connection has ended"
+            elif self._dask.status != "running":
+                why = f"the Dask client is {self._dask.status}"
+            elif pulse.done():
+                if self._loop.time() - beat > _PULSE_SECONDS:
+                    beat = self._loop.time()
+                    pulse = asyncio.ensure_future(
+                        getattr(self._dask.scheduler, ASK)(operation="offers")
+                    )
+            elif self._loop.time() - beat > _SILENCE_SECONDS:
+                why = f"it did not answer for {_SILENCE_SECONDS:.0f} s"
+        pulse.cancel()
+        if self._closed or self._engine is None:
+            return
+        self._engine.connection_lost(f"{self._where} is lost: {why}")
+        self._has_changed()
+        if self._own:
+            await self._dask._close(fast=True)
+
+    def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run something on the loop and wait for it, until the connection is lost."""
+        if asyncio._get_running_loop() is self._loop:
+            coroutine.close()
+            raise UsageError("this blocks, and may not be called on the loop of a Dask client")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        while True:
+            try:
+                return future.result(_WATCH_SECONDS)
+            except concurrent.futures.TimeoutError:
+                if future.done():
+                    raise
+                if self._dask.status != "running":
+                    future.cancel()
+                    raise ConnectionFailed(f"{self._where} is gone") from None
+            except BaseException:
+                future.cancel()
+                raise
+
+
+def _object_key(part_key: Any, object_id: int) -> Any:
+    return ("rain_object", part_key[1], part_key[2], object_id)
+
+
+def _answer(reply: Any, where: str) -> Any:
+    """The answer, or what the other side raised."""
+    if not isinstance(reply, dict):
+        raise ConnectionFailed(
+            f"{where} is a Dask scheduler without Rain: start one with `rain server`, or use "
+            "Client(dask=...)"
+        )
+    if "error" not in reply:
+        return reply["answer"]
+    name, text = reply["error"]
+    if name == "OSError":
+        raise OSError(text)
+    kind = getattr(errors, name, RainException)
+    if not (isinstance(kind, type) and issubclass(kind, RainException)):
+        kind = RainException
+    raise kind(text)
+
+
+def _joined(operation: str, answers: dict[str, Any]) -> Any:
+    """Put the governors' answers together."""
+    known = [answer for answer in answers.values() if answer is not None]
+    match operation:
+        case "announced_signature":
+            return known[0] if known else None
+        case "learn_tasks" | "announced_tasks":
+            tasks = {line[0]: line for answer in known for line in answer}
+            return list(tasks.values()) if known else None
+        case "store_usage":
+            return _summed(known)
+        case "store":  # of each governor
+            return known
+        case _:
+            return [line for answer in known for line in answer]
+
+
+def _summed(usages: list[dict[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for usage in usages:
+        for name, value in usage.items():
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if number and name in total:
+                total[name] += value
+            else:
+                total.setdefault(name, value)
+    return total
+
+
+def _log_line(line: Any) -> Any:
+    return (tuple(line[0]), *line[1:])
