@@ -16,7 +16,12 @@ PYTHON = ROOT / "python" / "rain"
 # "public" stands for the tasklib's public headers.
 LAUNCHER_HEADERS = {"launcher/protocol.h", "launcher/remove_tree.h"}
 # What a Governor in mirror mode tells and hears; the rest of governor/remote lies on top of it.
-MIRROR_HEADERS = {"remote/outgoing.h", "remote/submission.h", "remote/update.h"}
+MIRROR_HEADERS = {
+    "remote/outgoing.h",
+    "remote/run_means.h",
+    "remote/submission.h",
+    "remote/update.h",
+}
 MAY_INCLUDE = {
     "tasklib/include/tasklib": {"public"},
     "tasklib/src/base": {"base"},

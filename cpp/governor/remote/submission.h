@@ -10,6 +10,7 @@
 #include "graph/records.h"
 #include "method_table.h"
 #include "object_data.h"
+#include "remote/run_means.h"
 
 namespace rain::remote {
 
@@ -26,6 +27,7 @@ struct Submission {
   /// earlier included.
   std::unordered_map<std::int32_t, std::shared_ptr<const Data>> constants;
   std::shared_ptr<const MethodTable> methods;  // what the tasks' types are called
+  std::shared_ptr<const RunMeans> run_means;   // what they took so far; null: nothing is known
 };
 
 }  // namespace rain::remote
