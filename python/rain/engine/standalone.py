@@ -169,6 +169,8 @@ def _greet(path: str) -> tuple[frames.Connection, dict[str, Any]]:
         try:
             connected.sendall(frames.encode_header(hello))
             header, received = _read_welcome(connected, path, deadline)
+        except ConnectionFailed:
+            raise
         except TimeoutError as error:
             said = f"only {received[:40]!r}" if received else "nothing"
             raise ConnectionFailed(
