@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import ENGINES
 from rain.client import Client, Session
 
 Executors = dict[str, Any]
@@ -27,20 +30,35 @@ def executors(cpptester: Path, pytester_command: list[str]) -> Executors:
     return {"cpptester": str(cpptester), "pytester": pytester_command}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `engines` runs on each of them, and else on $RAIN_TEST_ENGINE."""
+    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("engines"):
+        metafunc.parametrize("engine", ENGINES, indirect=True)
+
+
 @pytest.fixture
-def make_client(executors: Executors) -> Iterator[Callable[..., Client]]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine that clients of make_client() have: a key of ENGINES."""
+    name: str = getattr(request, "param", os.environ.get("RAIN_TEST_ENGINE", "embedded"))
+    marker = request.node.get_closest_marker("embedded")
+    if marker is not None and name != "embedded":
+        pytest.skip(f"not on engine {name}: {marker.args[0]}")
+    return name
+
+
+@pytest.fixture
+def make_client(executors: Executors, engine: str) -> Iterator[Callable[..., Client]]:
     """make_client(...): a Client that is closed at the end; by default with both testers."""
-    clients: list[Client] = []
+    with contextlib.ExitStack() as stack:
 
-    def make_client(**arguments: Any) -> Client:
-        if "config" not in arguments:
-            arguments.setdefault("executors", executors)
-        clients.append(Client(**arguments))
-        return clients[-1]
+        def make_client(**arguments: Any) -> Client:
+            if "config" not in arguments:
+                arguments.setdefault("executors", executors)
+            client = stack.enter_context(ENGINES[engine](arguments))
+            stack.callback(client.close)
+            return client
 
-    yield make_client
-    for client in clients:
-        client.close()
+        yield make_client
 
 
 @pytest.fixture

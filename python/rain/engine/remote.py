@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import import_module
 
 from rain.common.errors import UsageError
 
@@ -50,7 +49,9 @@ def connect(
     if dask is not None:
         if address is not None or port is not None or tls is not None:
             raise UsageError("Client(dask=...) is connected already: leave address, port, tls out")
-        engine, languages = _cluster().connect_dask(dask, **options)
+        from rain.engine import cluster
+
+        engine, languages = cluster.connect_dask(dask, **options)
     elif (path := _socket_path(address)) is not None:
         if port is not None or tls is not None:
             raise UsageError(f"{address!r} is a path: leave port and tls out")
@@ -59,13 +60,10 @@ def connect(
         engine, languages = standalone.connect(path)
     else:
         host, number = parse_server(address, port)
-        engine, languages = _cluster().connect(host, number, tls=tls)
+        from rain.engine import cluster
+
+        engine, languages = cluster.connect(host, number, tls=tls)
     return engine, {name: RemoteExecutor(name, its) for name, its in languages.items()}
-
-
-def _cluster() -> Any:
-    """The module that needs Dask: without it, it says what to install."""
-    return import_module("rain.engine.cluster")
 
 
 def _socket_path(address: Any) -> str | None:
