@@ -103,7 +103,7 @@ def connect_dask(dask: Any, **options: Any) -> tuple[MirrorEngine, dict[str, str
             "rain-tasklib installed there?"
         ) from error
     where = f"Dask's scheduler at {dask.scheduler.address}"
-    return _engine(dask, where, "more Dask workers", own=False)
+    return _engine(dask, where, "another Dask worker", own=False)
 
 
 def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any) -> Any:
@@ -246,7 +246,10 @@ class ClusterLink:
             raise ConnectionFailed(f"{self._where} did not answer: {error}") from error
         _answer(reply, self._where)
         if not self._has_offers.wait(_GOVERNOR_SECONDS):
-            raise ConnectionFailed(f"{self._where} has no governor: start one with: {remedy}")
+            events = self._await(self._dask.scheduler.events(topic="rain"))
+            whys = {why for _, event in events if (why := event.get("retired"))}
+            why = f" ({'; '.join(sorted(whys))})" if whys else ""
+            raise ConnectionFailed(f"{self._where} has no governor{why}: start one with: {remedy}")
         with self._lock:
             return list(self._offers)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rain.governor.host import Host, HostSession
 
 _log = logging.getLogger("rain.governor")
+_FLUSH_SECONDS = 0.1
 _READY_SECONDS = 0.01  # how often a running part's objects are looked for
 
 FETCH = "rain_fetch"  # ops of requests
@@ -148,6 +149,7 @@ class PartRunner:
         try:
             try:
                 data = await asyncio.to_thread(self._prepare, inputs)
+                await self._flush()  # if it kills this process at once, the relay knows of it
                 number = await asyncio.to_thread(session.host.submit, batch, data)
             except (RainException, OSError) as error:
                 if running.dropped:
@@ -198,6 +200,13 @@ class PartRunner:
             )
             self._sessions[of] = session
         return session
+
+    async def _flush(self) -> None:
+        """Wait until what was told has left this process, or its stream is stuck."""
+        deadline = self._loop.time() + _FLUSH_SECONDS
+        while self.worker.batched_stream.buffer and self._loop.time() < deadline:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
     def _prepare(self, inputs: list[tuple[int, BlobRef | Gone]]) -> dict[int, Any]:
         """Bring inputs into the store. In a thread of its own."""

@@ -125,7 +125,7 @@ class NannySettings(NannyPlugin):  # type: ignore[misc]
 
     def setup(self, nanny: Any) -> None:
         with contextlib.suppress(AttributeError):
-            nanny.memory_manager.memory_terminate_fraction = False
+            nanny.memory_manager.memory_terminate_fraction = float("inf")
 
 
 def _unpickled(seconds: float, options: dict[str, Any]) -> GovernorPlugin:
