@@ -104,6 +104,12 @@ struct Governor::Impl {
     return Wait::interrupted;
   }
 
+  /// Throws UsageError: the tasks run here.
+  Mirror& mirror() {
+    if (Mirror* mirror = runtime.mirror()) return *mirror;
+    throw UsageError("this engine runs its tasks itself: it was not made with mirror=True");
+  }
+
   graph::TypeIndex type_of(const std::string& executor) const {
     const auto found = std::find_if(specs.begin(), specs.end(), [&](const ExecutorSpec& spec) {
       return spec.name == executor;
@@ -181,6 +187,7 @@ SessionRef Governor::new_session(std::string name, graph::OnError on_error) {
   impl_->run([&] {
     session->id = ++impl_->last_session;
     impl_->sessions.push_back(session);
+    if (Mirror* mirror = impl_->runtime.mirror()) mirror->opened(session);
     impl_->runtime.note_session(*session, "opened");
   });
   return session;
@@ -190,8 +197,14 @@ void Governor::submit(const SessionRef& session, std::vector<TaskRef> tasks,
                       std::vector<ObjectRef> objects) {
   impl_->run([&] {
     const auto now = tasklib::base::Clock::now();
-    impl_->runtime.check_builds(now);
-    impl_->runtime.core().on_submit(session, std::move(tasks), std::move(objects), now);
+    Mirror* mirror = impl_->runtime.mirror();
+    if (!mirror) {
+      impl_->runtime.check_builds(now);
+      return impl_->runtime.core().on_submit(session, std::move(tasks), std::move(objects), now);
+    }
+    impl_->runtime.core().on_submit(session, tasks, std::move(objects), now);
+    // With the connection lost, all of them have failed.
+    if (!tasks.empty() && !is_over(*tasks.front())) mirror->submitted(session, std::move(tasks));
   });
 }
 
@@ -202,6 +215,7 @@ void Governor::close_session(const SessionRef& session) {
     impl_->runtime.failed_inputs().forget(*session);
     session->closed = true;
     impl_->runtime.pump();
+    if (Mirror* mirror = impl_->runtime.mirror()) mirror->closed(*session);
     impl_->runtime.note_session(*session, "closed");
     impl_->runtime.forget_progress(*session);
     std::erase(impl_->sessions, session);
@@ -234,6 +248,7 @@ void Governor::cancel_all(const SessionRef& session) {
 void Governor::unkeep(std::vector<ObjectRef> objects) {
   impl_->run_even_if_closed([&] {
     for (auto& object : objects) {
+      if (Mirror* mirror = impl_->runtime.mirror()) mirror->unkept(*object);
       impl_->runtime.core().on_unkeep(*object, tasklib::base::Clock::now());
     }
   });
@@ -387,7 +402,12 @@ std::vector<std::optional<DataView>> Governor::views(const std::vector<ObjectRef
   std::vector<std::optional<DataView>> views(objects.size());
   impl_->run([&] {
     for (std::size_t i = 0; i < objects.size(); ++i) {
-      if (auto data = std::static_pointer_cast<Data>(objects[i]->data)) {
+      auto data = std::static_pointer_cast<Data>(objects[i]->data);
+      if (auto* remote = dynamic_cast<RemoteData*>(data.get())) {
+        remote->was_viewed = true;
+        data = remote->local;
+      }
+      if (data) {
         impl_->runtime.touch(*data);
         views[i] =
             DataView{data, data->bytes(), data->path(), data->is_directory(), data->size_bytes};
@@ -406,6 +426,60 @@ std::vector<remote::TaskUpdate> Governor::updates(const std::vector<TaskRef>& ta
   });
   return updates;
 }
+
+std::optional<std::uint64_t> Governor::data_size(const ObjectRef& object) {
+  std::optional<std::uint64_t> size;
+  impl_->run([&] {
+    if (object->data) size = object->data->size_bytes;
+  });
+  return size;
+}
+
+// ---- mirror -------------------------------------------------------------------------------------
+
+std::shared_ptr<remote::Outgoing> Governor::outgoing() const { return impl_->mirror().outgoing(); }
+
+void Governor::apply_updates(std::int32_t session, std::vector<remote::TaskUpdate> updates) {
+  Mirror& mirror = impl_->mirror();
+  impl_->run_even_if_closed(
+      [&] { mirror.apply(session, std::move(updates), tasklib::base::Clock::now()); });
+}
+
+std::vector<graph::DataObjectId> Governor::remote_objects(const std::vector<ObjectRef>& objects) {
+  std::vector<graph::DataObjectId> ids;
+  if (Mirror* mirror = impl_->runtime.mirror()) impl_->run([&] { ids = mirror->ask_for(objects); });
+  return ids;
+}
+
+void Governor::supply(graph::DataObjectId object, const std::shared_ptr<graph::ObjectData>& data) {
+  Mirror& mirror = impl_->mirror();
+  impl_->run([&] { mirror.supply(object, std::static_pointer_cast<Data>(data)); });
+}
+
+std::shared_ptr<graph::ObjectData> Governor::take_directory(const std::string& path) {
+  impl_->run([] {});  // is open
+  auto& runtime = impl_->runtime;
+  std::string target = runtime.data_directory().fresh();
+  const auto size = builtin::adopt(path, target, runtime.data_directory().path());
+  return std::make_shared<DirectoryData>(runtime.releases(), std::move(target), size.bytes);
+}
+
+void Governor::lose(const std::string& message) {
+  impl_->mirror();
+  auto failure = std::make_shared<graph::Failure>();
+  failure->kind = graph::FailureKind::connection;
+  failure->message = message;
+  impl_->run_even_if_closed(
+      [&] { impl_->runtime.core().on_all_lost(failure, tasklib::base::Clock::now()); });
+}
+
+std::uint64_t Governor::late_updates() {
+  std::uint64_t late = 0;
+  impl_->run([&] { late = impl_->mirror().late_updates(); });
+  return late;
+}
+
+// ---- what executors offer -----------------------------------------------------------------------
 
 std::optional<std::vector<tasklib::wire::AnnouncedTask>> Governor::announced_tasks(
     const std::string& executor) {
@@ -431,6 +505,8 @@ std::optional<tasklib::wire::AnnouncedSignature> Governor::announced_signature(
 Governor::Wait Governor::learn_tasks(const std::string& executor,
                                      std::optional<TimePoint> deadline) {
   const auto type = impl_->type_of(executor);
+  if (impl_->runtime.mirror())
+    throw UsageError("what executor '" + executor + "' offers is known where its tasks run");
   const Runtime::Offer& offer = impl_->runtime.offer(type);
   impl_->run([&] {
     if (!offer.tasks) impl_->runtime.start_one(type);
@@ -446,6 +522,10 @@ Governor::Wait Governor::learn_tasks(const std::string& executor,
 }
 
 void Governor::write_call(const TaskRef& task, const std::string& directory) {
+  if (impl_->runtime.mirror())
+    throw UsageError(
+        "a task that a service or cluster ran can't be reproduced here: its inputs are where it "
+        "ran. Run the program with a Client() of its own, on one machine");
   Runtime::CallToReproduce reproduced;
   impl_->run([&] {
     impl_->runtime.pump();
@@ -570,6 +650,7 @@ void Governor::close() {
       impl_->runtime.failed_inputs().forget(*session);
       session->closed = true;
       impl_->runtime.pump();
+      if (Mirror* mirror = impl_->runtime.mirror()) mirror->closed(*session);
       impl_->runtime.note_session(*session, "closed");
       impl_->runtime.forget_progress(*session);
     }

@@ -22,6 +22,7 @@
 #include "graph/records.h"
 #include "log_queue.h"
 #include "options.h"
+#include "remote/outgoing.h"
 #include "remote/update.h"
 #include "tally.h"
 #include "wire/messages.h"
@@ -96,6 +97,25 @@ class Governor {
   void cancel_all(const graph::SessionRef& session);
   void unkeep(std::vector<graph::ObjectRef> objects);
 
+  // With GovernorOptions::mirror: what somebody else's governors run. Throw UsageError without it.
+
+  /// What they have to be told.
+  std::shared_ptr<remote::Outgoing> outgoing() const;
+  /// What they said of tasks of the session with this id, in any order. Throws ProtocolError.
+  void apply_updates(std::int32_t session, std::vector<remote::TaskUpdate> updates);
+  /// Those of the objects whose data are finished and not here: to be fetched, and supplied.
+  std::vector<graph::DataObjectId> remote_objects(const std::vector<graph::ObjectRef>& objects);
+  /// Data of such an object, from put(), allocate() or take_directory(). They stay until the object
+  /// is dropped, or until they were viewed and memory is short.
+  void supply(graph::DataObjectId object, const std::shared_ptr<graph::ObjectData>& data);
+  /// Data for supply() of a directory that is ours, on the file system of the run directory: it is
+  /// moved and checked. Throws tasklib::base::Error.
+  std::shared_ptr<graph::ObjectData> take_directory(const std::string& path);
+  /// Nobody can be told or asked any more: all tasks fail with this message, now and later.
+  void lose(const std::string& message);
+  /// How many updates came of tasks that had ended.
+  std::uint64_t late_updates();
+
   /// Blocks until all tasks are terminal and all objects finished or removed (wait), one of them
   /// is (wait_some), the session has no unfinished task or has failed (wait_session).
   /// wait and wait_session return early when the session of an item has failed or closed.
@@ -137,10 +157,13 @@ class Governor {
     unsigned char* bytes;
   };
   Upload allocate(std::uint64_t size_bytes, const std::function<void()>& interrupted = {});
-  /// The bytes of a finished object; nothing when it is not finished (or removed).
+  /// The bytes of a finished object; nothing when it is not finished (or removed), or they are not
+  /// here: see remote_objects().
   std::optional<DataView> view(const graph::ObjectRef& object);
   /// The same for many, with the token taken once. Parallel to `objects`.
   std::vector<std::optional<DataView>> views(const std::vector<graph::ObjectRef>& objects);
+  /// How large the data of a finished object are, wherever they are; nothing as above.
+  std::optional<std::uint64_t> data_size(const graph::ObjectRef& object);
 
   /// What the client of a hosted session is told of tasks that have ended; parallel to `tasks`.
   /// With the contents of small outputs that are kept, but for those in `lent`.

@@ -221,6 +221,24 @@ struct DirectoryData final : Data {
   std::shared_ptr<ReleaseQueue> releases_;
 };
 
+/// Data that lie with another process' governor, which is asked for them when the client wants
+/// them.
+struct RemoteData final : Data {
+  RemoteData(std::uint64_t bytes, bool is_directory) : directory_(is_directory) {
+    size_bytes = bytes;
+    owns_file = false;
+  }
+  tasklib::base::ByteView bytes() const override { return {}; }
+  bool is_directory() const override { return directory_; }
+
+  // Token holder.
+  std::shared_ptr<Data> local;  // the same data here; null: not asked for, or let go
+  bool was_viewed = false;      // since they came
+
+ private:
+  const bool directory_;
+};
+
 /// The file or directory `path` as data: what lies in the place of data already gets another name
 /// (a file) or is copied, all else is moved there and checked (builtin/tree.h). Any thread.
 /// Requires: `path` is canonical, on the same file system, and ours to take. Throws Error.

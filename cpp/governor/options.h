@@ -38,6 +38,7 @@ struct GovernorOptions {
   std::string launcher_program;            // path
   std::string run_directory_parent;  // a private 0700 directory is made in it; empty: the default
   std::string events_file;           // the event log goes there; empty: none
+  bool mirror = false;               // the tasks run elsewhere (mirror.h): executors need no argv
 };
 
 /// A task as a holder of data.

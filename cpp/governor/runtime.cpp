@@ -49,9 +49,11 @@ graph::Core::Options core_options(const GovernorOptions& options, const MethodTa
   for (const auto& spec : options.executors)
     result.types.push_back({spec.prestart, spec.max_processes, spec.idle_time});
   result.resources = options.resources;
-  result.resources.push_back({graph::kMemoryResource, options.task_memory_bytes
-                                                          ? options.task_memory_bytes
-                                                          : memory_of_machine()});
+  result.mirror = options.mirror;
+  if (!options.mirror || options.task_memory_bytes > 0 || !options.resources.empty())
+    result.resources.push_back({graph::kMemoryResource, options.task_memory_bytes
+                                                            ? options.task_memory_bytes
+                                                            : memory_of_machine()});
   result.method_name = [&methods](std::uint32_t method) { return methods.name(method); };
 #ifndef NDEBUG
   result.check_invariants = true;
@@ -95,6 +97,7 @@ Runtime::Runtime(const GovernorOptions& options)
       programs_(program_files(options)),
       resources_(options.resources),
       core_(core_options(options, methods_)),
+      mirror_(options.mirror ? std::make_unique<Mirror>(core_, shared_methods_) : nullptr),
       store_(store_limits(options)),
       spill_(options.spill, options.spill_directory, run_directory_),
       offers_(options.executors.size()) {
@@ -116,6 +119,7 @@ Runtime::Runtime(const GovernorOptions& options)
     watch_events(epoll_.get(), wake_.get(), tag(Source::wake), EPOLLIN);
     watch_events(epoll_.get(), launcher_->fd(), tag(Source::launcher), EPOLLIN);
     if (!options.events_file.empty()) events_ = std::make_unique<EventLog>(options.events_file);
+    record_reports(false);
     note_client("opened");
   } catch (...) {
     launcher::remove_tree(run_directory_.c_str());
@@ -210,6 +214,7 @@ void Runtime::pump() {
       }
     }
   }
+  if (mirror_) mirror_->flush();
   failed_inputs_.forget_abandoned();
   drain_releases(Clock::now());
   flush_freed();
@@ -336,13 +341,14 @@ std::shared_ptr<BlobData> Runtime::allocate(std::uint64_t size_bytes) {
 }
 
 void Runtime::changed(const graph::TaskChanged& command) {
+  if (mirror_) mirror_->changed(command);
   if (!tallies_.empty()) count(command);
   if (!graph::is_terminal(command.to)) {
     if (events_) note_change(command);
     return;
   }
   ++changes_;
-  if (command.to == graph::TaskState::failed) failed_inputs_.failed(command.task);
+  if (command.to == graph::TaskState::failed && !mirror_) failed_inputs_.failed(command.task);
   if (recording_ || events_) {
     TaskReport line = report(command);
     if (events_) note_end(line, command.when);
@@ -373,6 +379,7 @@ void Runtime::watch(const std::vector<graph::TaskRef>& tasks,
 }
 
 void Runtime::data_dropped(const graph::DropData& command) {
+  if (mirror_) mirror_->dropped(command);
   failed_inputs_.dropped(*command.object, command.data);
   if (cached_.empty()) return;
   auto found = cached_.find(command.object->id);

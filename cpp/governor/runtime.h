@@ -21,6 +21,7 @@
 #include "graph/core.h"
 #include "log_queue.h"
 #include "method_table.h"
+#include "mirror.h"
 #include "object_data.h"
 #include "options.h"
 #include "process/executor_session.h"
@@ -129,6 +130,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// Data came into use.
   void touch(Data& data);
   FailedInputs& failed_inputs() { return failed_inputs_; }
+  /// Null unless GovernorOptions::mirror.
+  Mirror* mirror() { return mirror_.get(); }
   /// What an executor was or would be sent for the task, and its inputs' data, for the next time it
   /// is run alone. Throws UsageError when it can't be.
   struct CallToReproduce {
@@ -151,7 +154,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   remote::TaskUpdate update_of(const graph::TaskRecord& task,
                                const std::unordered_set<std::int32_t>& lent) const;
 
-  void record_reports(bool on) { recording_ = on; }
+  void record_reports(bool on);
   std::vector<TaskReport> take_reports() { return std::exchange(reports_, {}); }
   std::vector<std::string> take_warnings();
   /// For the event log: a session opened, closed or failed.
@@ -273,6 +276,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   const std::shared_ptr<MethodTable> shared_methods_ = std::make_shared<MethodTable>();
   MethodTable& methods_ = *shared_methods_;
   graph::Core core_;
+  const std::unique_ptr<Mirror> mirror_;
   tasklib::blob::Store store_;
   tasklib::blob::Arena client_arena_;
   FailedInputs failed_inputs_;

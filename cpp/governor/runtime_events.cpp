@@ -65,7 +65,7 @@ TaskReport Runtime::report(const graph::TaskChanged& command) {
   if (const auto* annex = annex_of(task)) report.name = annex->name;
   report.state = command.to;
   report.executor = task.executor.value;
-  report.pid = pids_[task.executor];
+  if (!mirror_) report.pid = pids_[task.executor];
   report.run_seconds = std::chrono::duration<double>(task.run_time).count();
   report.start_seconds =
       std::chrono::duration<double>(command.when - began_).count() - report.run_seconds;
@@ -78,8 +78,18 @@ TaskReport Runtime::report(const graph::TaskChanged& command) {
     report.attempts = task.extras ? static_cast<std::uint32_t>(task.extras->attempts.size()) : 0;
     if (command.to == TaskState::finished) ++report.attempts;
   }
+  if (mirror_) {
+    const Mirror::Run run = mirror_->run_of(task);
+    report.pid = run.pid;
+    report.attempts = run.attempts;
+  }
   if (task.failure) report.error = headline(task.failure->message);
   return report;
+}
+
+void Runtime::record_reports(bool on) {
+  recording_ = on;
+  if (mirror_) mirror_->note_runs(on || events_);
 }
 
 const std::string& Runtime::group_of(const graph::TaskRecord& task) const {

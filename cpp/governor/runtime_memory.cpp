@@ -67,12 +67,12 @@ void Runtime::populate(const std::shared_ptr<tasklib::blob::Region>& region,
 
 // ---- leases that wait ---------------------------------------------------------------------------
 
-// What is kept for Task.reproduce() goes first.
+// What is kept for Task.reproduce() goes first, and what can be fetched again.
 tasklib::blob::Store::Lease Runtime::lease(tasklib::blob::Holder holder, std::uint64_t size_bytes) {
   try {
     return store_.lease(holder, size_bytes);
   } catch (const StoreFull&) {
-    if (!failed_inputs_.forget_all()) throw;
+    if (!failed_inputs_.forget_all() && !(mirror_ && Mirror::let_go(*open_))) throw;
     drain_releases(Clock::now());
     return store_.lease(holder, size_bytes);
   }
@@ -339,6 +339,8 @@ BlobLine Runtime::line_of(const graph::ObjectRecord& object, graph::ObjectData& 
   } else if (const auto* file = dynamic_cast<const FileData*>(&whole)) {
     line.place = file->is_spilled ? "spilled" : "file";
     if (slice) line.where += " +" + std::to_string(slice->offset_bytes);
+  } else if (dynamic_cast<const RemoteData*>(&whole)) {
+    line.place = "remote";
   } else {
     line.place = whole.is_directory() ? "directory" : "inline";
   }

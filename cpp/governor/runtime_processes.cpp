@@ -225,6 +225,7 @@ void Runtime::on_launcher() {
 void Runtime::on_launcher_gone() {
   launcher_gone_ = true;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, launcher_->fd(), nullptr);
+  if (mirror_) return;  // it only had to remove the run directory if this process dies
   auto failure = std::make_shared<Failure>();
   failure->kind = FailureKind::launcher;
   failure->message =

@@ -158,6 +158,12 @@ void Core::on_executor_lost(ExecutorId id, const FailurePtr& cause, const std::v
   state_->end_event();
 }
 
+void Core::on_mirrored(TaskRecord& task, Ending& ending, TimePoint now) {
+  state_->now = now;
+  state_->mirror(task, ending);
+  state_->end_event();
+}
+
 void Core::on_cancel(const std::vector<TaskRef>& tasks, TimePoint now) {
   state_->now = now;
   state_->cancel(tasks);
@@ -302,6 +308,22 @@ void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectDat
     hold_or_drop(*output);
   }
   release_inputs(task);
+}
+
+void Core::State::mirror(TaskRecord& task, Ending& ending) {
+  task.run_time = ending.run_time;
+  switch (ending.state) {
+    case TaskState::finished:
+      if (task.state != TaskState::ready)
+        throw std::logic_error("task " + task.id.to_string() + " finished before its inputs");
+      leave_ready(task);
+      return finish(task, ending.outputs, ending.run_time, 0);
+    case TaskState::failed:
+      return fail(task, ending.failure);
+    default:
+      end(task, ending.state, ending.failure, task);
+      return end_dependants();
+  }
 }
 
 void Core::State::lose(Executor& executor, const FailurePtr& cause,

@@ -115,6 +115,10 @@ class Core {
     std::vector<Resource> resources;        // names differ
     std::uint32_t free_slots = 64;          // tasks with cpus=0 at work at once
     std::function<std::string(std::uint32_t)> method_name;  // for messages; may be empty
+    /// Tasks run in somebody else's Core, and on_mirrored() says how they ended: nothing is started
+    /// or sent, ready tasks stay ready until then. What tasks may ask for is checked as far as it
+    /// is known: `resources` empty means anything.
+    bool mirror = false;
     bool check_invariants = false;  // walk them after every event (debug builds)
   };
 
@@ -165,6 +169,16 @@ class Core {
   /// even if begun, and that doesn't count.
   void on_executor_lost(ExecutorId executor, const FailurePtr& cause,
                         const std::vector<Begun>& begun, TimePoint now);
+  /// How a task ended elsewhere.
+  struct Ending {
+    TaskState state = TaskState::finished;             // terminal
+    std::vector<std::shared_ptr<ObjectData>> outputs;  // finished: parallel to the task's, no null
+    FailurePtr failure;                                // else
+    Duration run_time{0};
+  };
+  /// Options::mirror only. Moves the outputs out. Requires: the task is submitted and not terminal;
+  /// it is ready, if it finished or failed.
+  void on_mirrored(TaskRecord& task, Ending& ending, TimePoint now);
   /// Cancels tasks (and, with on_error "continue", what depends on them becomes aborted; with
   /// "fail" they become cancelled too). Terminal tasks are left alone. The session stays alive.
   void on_cancel(const std::vector<TaskRef>& tasks, TimePoint now);

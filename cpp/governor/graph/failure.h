@@ -20,6 +20,7 @@ enum class FailureKind : std::uint8_t {
   launcher,       // nothing can be started any more
   timeout,        // it ran longer than its limit
   out_of_memory,  // it used more memory than its limit, or the kernel had none left
+  connection,     // of a mirror: where the tasks run can't be reached any more
 };
 
 /// One call of a task that did not end well.

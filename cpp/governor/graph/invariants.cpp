@@ -172,6 +172,7 @@ void Core::State::check_invariants() const {
     require(listed == task_class->ready.size(), "ready tasks are counted");
   }
   require(ready == ready_tasks && seen.ready.empty(), "every ready task is queued once");
+  require(!options.mirror || executors.busy() == 0, "a mirror has no executors");
   require(!lost_cause || (ready == 0 && executors.busy() == 0), "nothing runs once all is lost");
 
   std::uint32_t cpus = 0, busy = 0;

@@ -19,7 +19,7 @@ std::uint32_t usable(const ExecutorType& type) {
 }  // namespace
 
 void Core::State::prestart(TypeIndex index, std::uint32_t count) {
-  if (lost_cause) return;
+  if (lost_cause || options.mirror) return;
   const ExecutorType& type = executors.type(index);
   const std::uint32_t limit = options_of(index).max_processes;
   for (std::uint32_t have = usable(type); have < count; ++have) {

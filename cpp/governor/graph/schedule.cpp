@@ -22,6 +22,7 @@ bool more_entitled(const TaskClass& a, const TaskClass& b) {
 }  // namespace
 
 void Core::State::schedule() {
+  if (options.mirror) return;
   ++round;
   while (ready_tasks > 0 && open_slot()) {
   }

@@ -48,6 +48,7 @@ struct Core::State {
               std::vector<ObjectRef>& objects);
   void finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectData>>& outputs,
               Duration run_time, std::int32_t pid);
+  void mirror(TaskRecord& task, Ending& ending);
   void lose(Executor& executor, const FailurePtr& cause, const std::vector<Begun>& begun);
   void fail_spawn(Executor& executor, const FailurePtr& cause);
   void lose_everything(const FailurePtr& cause);

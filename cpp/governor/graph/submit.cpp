@@ -80,6 +80,7 @@ class Submit {
   void enter_needs(TaskRecord& task) {
     std::vector<Need>& needs = task.extras->needs;
     needs.clear();
+    if (options_.mirror && options_.resources.empty()) return;  // not known here
     for (const ResourceAmount& asked : task.extras->resources) add_need(task, asked);
     if (task.extras->memory_bytes > 0) add_need(task, {kMemoryResource, task.extras->memory_bytes});
     std::sort(needs.begin(), needs.end(),

@@ -13,8 +13,8 @@ constexpr bool may_move(TaskState from, TaskState to) {
       return one_of(S::waiting, S::ready);
     case S::waiting:
       return one_of(S::ready, S::cancelled, S::aborted);
-    case S::ready:  // failed: no executor can be started
-      return one_of(S::assigned, S::failed, S::cancelled);
+    case S::ready:  // failed: no executor can be started; in a mirror, any end
+      return one_of(S::assigned, S::finished, S::failed, S::cancelled, S::aborted);
     case S::assigned:  // ready: taken back, its executor died innocently, or failed and tried again
       return one_of(S::ready, S::finished, S::failed, S::cancelled);
     case S::finished:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rain.client.session import Session
     from rain.client.task import Task
 
-_TASK, _EXECUTOR, _STORE_FULL, _CANCELLED, _SESSION, _ANCESTOR, _LAUNCHER, _TIMEOUT, _OOM = range(9)
+_TASK, _EXECUTOR, _STORE_FULL, _CANCELLED, _SESSION, _ANCESTOR, _LAUNCHER, _TIMEOUT, _OOM, _LOST = (
+    range(10)
+)
 _CLASSES: dict[int, type[errors.TaskException]] = {
     _TASK: errors.TaskException,
     _EXECUTOR: errors.ExecutorDied,
@@ -21,6 +23,10 @@ _CLASSES: dict[int, type[errors.TaskException]] = {
     _ANCESTOR: errors.DependencyFailed,
     _TIMEOUT: errors.TaskTimeout,
     _OOM: errors.TaskOOM,
+}
+_SESSION_CLASSES: dict[int, type[errors.SessionException]] = {
+    _LAUNCHER: errors.LauncherLost,
+    _LOST: errors.ServerLost,
 }
 _ENDS = {_CANCELLED: "was cancelled", _ANCESTOR: "was aborted"}
 
@@ -47,7 +53,7 @@ def _exception(session: Session, failure: _core.FailureTuple) -> errors.RainExce
     kind, who, origin, message, debug, report, pickled, attempts = failure
     if kind not in _CLASSES or who[0] == -1:
         text = "\n".join(part for part in (message, report) if part)
-        return (errors.LauncherLost if kind == _LAUNCHER else errors.SessionException)(text)
+        return _SESSION_CLASSES.get(kind, errors.SessionException)(text)
 
     task_id = ID(*who)
     task = _core.find_task(session, task_id.id)

@@ -68,6 +68,10 @@ class LauncherLost(SessionException):
     """The process that starts executors is gone; a new Client works."""
 
 
+class ServerLost(SessionException, ConnectionError):
+    """The service or cluster that ran the session's tasks can't be reached any more."""
+
+
 class Attempt:
     """One call of a task that did not end well.
 

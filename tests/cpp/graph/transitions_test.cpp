@@ -17,10 +17,11 @@ constexpr TaskState kAll[] = {TaskState::draft,     TaskState::waiting,  TaskSta
 TEST(TransitionsTest, only_the_listed_moves_are_legal) {
   using S = TaskState;
   const std::set<std::pair<S, S>> legal = {
-      {S::draft, S::waiting},     {S::draft, S::ready},     {S::waiting, S::ready},
-      {S::waiting, S::cancelled}, {S::waiting, S::aborted}, {S::ready, S::assigned},
-      {S::ready, S::failed},      {S::ready, S::cancelled}, {S::assigned, S::ready},
-      {S::assigned, S::finished}, {S::assigned, S::failed}, {S::assigned, S::cancelled},
+      {S::draft, S::waiting},     {S::draft, S::ready},        {S::waiting, S::ready},
+      {S::waiting, S::cancelled}, {S::waiting, S::aborted},    {S::ready, S::assigned},
+      {S::ready, S::failed},      {S::ready, S::cancelled},    {S::assigned, S::ready},
+      {S::ready, S::finished},    {S::ready, S::aborted},      {S::assigned, S::finished},
+      {S::assigned, S::failed},   {S::assigned, S::cancelled},
   };
   for (const S from : kAll)
     for (const S to : kAll)
