@@ -456,14 +456,6 @@ void Governor::supply(graph::DataObjectId object, const std::shared_ptr<graph::O
   impl_->run([&] { mirror.supply(object, std::static_pointer_cast<Data>(data)); });
 }
 
-std::shared_ptr<graph::ObjectData> Governor::take_directory(const std::string& path) {
-  impl_->run([] {});  // is open
-  auto& runtime = impl_->runtime;
-  std::string target = runtime.data_directory().fresh();
-  const auto size = builtin::adopt(path, target, runtime.data_directory().path());
-  return std::make_shared<DirectoryData>(runtime.releases(), std::move(target), size.bytes);
-}
-
 void Governor::lose(const std::string& message) {
   impl_->mirror();
   auto failure = std::make_shared<graph::Failure>();

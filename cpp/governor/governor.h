@@ -108,9 +108,6 @@ class Governor {
   /// Data of such an object, from put(), allocate() or take_directory(). They stay until the object
   /// is dropped, or until they were viewed and memory is short.
   void supply(graph::DataObjectId object, const std::shared_ptr<graph::ObjectData>& data);
-  /// Data for supply() of a directory that is ours, on the file system of the run directory: it is
-  /// moved and checked. Throws tasklib::base::Error.
-  std::shared_ptr<graph::ObjectData> take_directory(const std::string& path);
   /// Nobody can be told or asked any more: all tasks fail with this message, now and later.
   void lose(const std::string& message);
   /// How many updates came of tasks that had ended.
