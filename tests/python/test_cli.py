@@ -13,7 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 from rain.cli.app import rain
 
-COMMANDS = ("run", "new", "executors", "report", "trace", "doctor")
+COMMANDS = (
+    "run", "start", "server", "governor", "status", "logs", "store", "stop", "tls",
+    "new", "executors", "report", "trace", "doctor",
+)  # fmt: skip
 
 
 def call(*arguments: str | Path) -> Result:
@@ -37,6 +40,12 @@ def test_help_names_every_command_and_each_has_one() -> None:
         assert call("executors", command, "--help").exit_code == 0
 
 
+def test_no_command_is_an_error_as_in_rain_0_4() -> None:
+    done = call()
+    assert done.exit_code == 1
+    assert "No subcommand provided." in done.stderr
+
+
 def test_program_and_module_are_the_same() -> None:
     program = subprocess.run(
         [Path(sys.executable).with_name("rain"), "--version"], capture_output=True, text=True
@@ -51,7 +60,7 @@ def test_program_and_module_are_the_same() -> None:
     ("arguments", "message"),
     [
         (["exec"], "There is no command 'exec'; did you mean 'executors'?"),
-        (["quite-another"], "there are run, new,"),
+        (["quite-another"], "there are run, start,"),
         (["--wrong"], "No such option"),
         (["report"], "Missing argument 'RUN'"),
         (["trace", "x.jsonl"], "Missing option"),
@@ -97,6 +106,9 @@ def test_shells_complete_commands_and_options() -> None:
     assert "plain,executors" in completions("rain ex")
     assert "plain,check" in completions("rain executors ch")
     assert "plain,--events" in completions("rain run --ev")
+    assert "plain,--standalone" in completions("rain governor --st")
+    assert "plain,--governor-host-file" in completions("rain start --gov")
+    assert "plain,init" in completions("rain tls i")
 
 
 def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:

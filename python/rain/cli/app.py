@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 _COMMANDS = {
     "run": "rain.cli.run",
+    "start": "rain.cli.start",
+    "server": "rain.cli.server",
+    "governor": "rain.cli.governor",
+    "status": "rain.cli.status",
+    "logs": "rain.cli.logs",
+    "store": "rain.cli.store",
+    "stop": "rain.cli.stop",
+    "tls": "rain.cli.tls",
     "new": "rain.cli.new",
     "executors": "rain.cli.executors",
     "report": "rain.cli.report",
@@ -77,7 +85,11 @@ def _place(name: str, meaning: str) -> Callable[[Callable[..., Any]], Callable[.
     )  # fmt: skip
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.option(
     "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
     help="Print the version of Rain.",
@@ -85,8 +97,12 @@ def _place(name: str, meaning: str) -> Callable[[Callable[..., Any]], Callable[.
 @_place("cmakedir", "Print where CMake finds the tasklib: the value for -Dtasklib_DIR.")
 @_place("includedir", "Print where the public C++ headers are.")
 @_place("tasklibdir", "Print where the tasklib's sources are, to copy for add_subdirectory.")
-def rain() -> None:
+@click.pass_context
+def rain(ctx: click.Context) -> None:
     """Run task graphs on executors in C++ and Python, write executors, and see what happened.
 
-    Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong.
+    Exit codes: 0 it worked, 1 it failed, 2 the command line is wrong (of server, governor and
+    start, 1).
     """
+    if ctx.invoked_subcommand is None:
+        raise click.ClickException("No subcommand provided. 'rain --help' lists them.")

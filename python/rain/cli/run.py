@@ -8,6 +8,7 @@ import os
 import click
 
 from rain.cli.output import own_python_first
+from rain.cli.registry import complete_addresses
 from rain.cli.script import Script
 from rain.client.defaults import event_logs, set_defaults
 from rain.config import parse_size
@@ -26,6 +27,15 @@ def _size(_: click.Context, parameter: click.Parameter, value: str | None) -> in
     name="run",
     short_help="Run a client script.",
     context_settings={"allow_interspersed_args": False},
+)
+@click.option(
+    "--server",
+    metavar="ADDRESS",
+    shell_complete=complete_addresses,
+    help="Of a running service, where tasks run: HOST:PORT, or a socket.",
+)
+@click.option(
+    "--tls", type=click.Path(), metavar="DIR", help="Certificates, of a server with --tls."
 )
 @click.option(
     "--config",
@@ -53,6 +63,8 @@ def _size(_: click.Context, parameter: click.Parameter, value: str | None) -> in
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(
+    server: str | None,
+    tls: str | None,
     config: str | None,
     cpus: int | None,
     memory: int | None,
@@ -73,6 +85,23 @@ def command(
     Ctrl-C.
     """  # fmt: skip
     own_python_first()
+    here = {
+        "--config": config,
+        "--cpus": cpus,
+        "--memory": memory,
+        "--task-memory": task_memory,
+        "--run-directory": run_directory,
+        "--events": events,
+        "--report": report or None,
+    }
+    given = [option for option, value in here.items() if value is not None]
+    if server is not None and given:
+        raise click.UsageError(
+            f"{', '.join(given)}: of a governor inside the script's process; with --server tasks "
+            "run on others"
+        )
+    if tls is not None and server is None:
+        raise click.UsageError("--tls is of the server that --server names")
     if report:
         events = _report_at_exit(events)
     set_defaults(
@@ -83,8 +112,17 @@ def command(
         run_directory=None if run_directory is None else os.path.abspath(run_directory),
         events=None if events is None else os.path.abspath(events),
         record=record or None,
+        **({} if server is None else _service(server, tls)),
     )
     raise Script(script, arguments)
+
+
+def _service(server: str, tls: str | None) -> dict[str, str | None]:
+    """Return what a Client is given for a service."""
+    from rain.cli.service import find_service
+
+    service = find_service(server, tls, None)
+    return {"address": service.address, "tls": service.tls}
 
 
 def _report_at_exit(events: str | None) -> str:
