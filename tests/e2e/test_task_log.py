@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from rain.client import Client, ExecutorDied, Session, SignatureMismatch, blob, remote
 from tasks import call, contains
-from world import wait_until
+from world import is_stopped, wait_until
 
 MakeClient = Callable[..., Client]
 
@@ -191,10 +192,11 @@ def test_ping_of_an_old_executor(
 def test_ping_leaves_out_what_ends_meanwhile(client: Client) -> None:
     client.executors["cpptester"].tasks()
     (pid,) = client.info()["executor_pids"]
-    os.kill(pid, 19)  # SIGSTOP: it does not answer
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid), "all its threads to stop")  # one that runs would answer
     (line,) = client.ping(0.05)
     assert line.seconds is None
-    os.kill(pid, 9)
+    os.kill(pid, signal.SIGKILL)
     wait_until(lambda: client.ping(0.05) == [])
 
 

@@ -94,6 +94,12 @@ def exists(pid: int) -> bool:
     return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of the process runs any more: a signal to stop reaches them one by one."""
+    stats = [read(task / "stat") for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(b")")[2].split()[:1] == [b"T"] for stat in stats)
+
+
 def pauses(pid: int) -> bool:
     """Whether a thread of the process is in pause(2): then "spin" of the testers has begun."""
     if os.uname().machine != "x86_64":
