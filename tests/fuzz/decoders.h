@@ -3,23 +3,16 @@
 // What the targets of the two protocols share.
 
 #include <cstddef>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "base/bytes.h"
 #include "base/errors.h"
+#include "require.h"
 #include "wire/codec.h"
 #include "wire/describe.h"
 #include "wire/frame.h"
 
 namespace tasklib::wire::fuzz {
-
-inline void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "not true: %s\n", what);
-  std::abort();
-}
 
 /// What was read can be written again, and then means the same.
 template <class Message, class Decode>

@@ -1,4 +1,4 @@
-"""Writes the seeds of the corpora: golden frames of both protocols, scripts for the store."""
+"""Writes the seeds of the corpora: golden frames, scripts for the store, batches and updates."""
 
 from __future__ import annotations
 
@@ -43,6 +43,59 @@ SCRIPTS = {
 }  # fmt: skip
 
 
+def cbor(value: object) -> bytes:
+    """A few kinds of values, in few bytes."""
+    if value is None or isinstance(value, bool):
+        return bytes([{None: 0xF6, False: 0xF4, True: 0xF5}[value]])
+    if isinstance(value, int):
+        assert 0 <= value < 1 << 16
+        return bytes([value]) if value < 24 else b"\x19" + value.to_bytes(2, "big")
+    if isinstance(value, dict):
+        items = b"".join(cbor(key) + cbor(item) for key, item in value.items())
+        return bytes([0xA0 + len(value)]) + items
+    if isinstance(value, list):
+        return bytes([0x80 + len(value)]) + b"".join(map(cbor, value))
+    data = value.encode() if isinstance(value, str) else value
+    assert isinstance(data, bytes)
+    assert len(data) < 24
+    return bytes([(0x60 if isinstance(value, str) else 0x40) + len(data)]) + data
+
+
+# remote/batch.h and remote/update.cpp have the grammars.
+BATCHES = {
+    "plain": [1, ["e/t"], [], [[10, 0, [], [11]]]],
+    "chain": [1, ["e/t"], [], [[10, 0, [], [[11, 2]]], [12, 0, [11, 11], [[13, 1]]]]],
+    "inputs": [
+        1,
+        ["e/t", "label"],
+        [[20, b"bytes"], [21, None, {"label": 1, "keep": True}],
+         [22, None, {"type": 1, "dir": True, "user": {"k": 1}, "info": {"size": 3}}]],
+        [[10, 0, [20, 21, 22], [[11, 0, {"label": 1, "dir": True}]]]],
+    ],
+    "more": [
+        1,
+        ["e/t", "name", "gpu"],
+        [],
+        [[10, 0, [], [], {"name": 1, "config": [1, {"a": None}], "user": {"u": "v"},
+                          "cpus": 2, "retries": 3, "timeout": 500, "memory": 999,
+                          "resources": {2: 5}}]],
+    ],
+    "labels": [1, ["e/t", "x"], [[20, b""]], [[10, 0, [20], [], {"labels": [1]}]]],
+    "version": [2, [], [], []],
+}  # fmt: skip
+UPDATES = {
+    "finished": [1, [], [], [[10, 4, 500, 321, 1, 1, [[11, 8]]]]],
+    "contents": [1, [], [], [[10, 4, 500, 321, 1, 1,
+        [[11, 2, {"content": b"ab", "info": {"content_type": "text"}}], [12, 9, {"dir": True}]]]]],
+    "failed": [1, [], [[0, [3, 10], "message", "debug", "report", b"pickled",
+                        [[7, "slow", 1, 321, 500], [0, "message", 2, 322, 0]]]],
+               [[10, 5, 1, 2, 3, 4, [], {"failure": 0}], [11, 5, 0, 0, 0, 1, [], {"failure": 0}]]],
+    "printed": [1, ["/out", "/err"], [], [[10, 4, 1, 2, 3, 1, [],
+        {"info": {"debug": "d", "user": {"k": 1}}, "copied": 5,
+         "printed": [0, 5, 0, 0, 0, 1]}]]],
+}  # fmt: skip
+
+
 def write(target: str, name: str, data: bytes) -> None:
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,6 +116,10 @@ def main() -> None:
             write(target, frame["name"], bytes([to_executor]) + payload)
     for name, script in SCRIPTS.items():
         write("store", name, bytes(script))
+    for name, batch in BATCHES.items():
+        write("batch", name, cbor(batch))
+    for name, updates in UPDATES.items():
+        write("updates", name, cbor(updates))
 
 
 if __name__ == "__main__":
