@@ -40,9 +40,9 @@ TypeOfTask type_of(const std::string& task_type,
   return type;
 }
 
-class Submitted {
+class SubmittedTasks {
  public:
-  Submitted(const Submission& submission, const std::vector<std::set<std::string>>& offers)
+  SubmittedTasks(const Submission& submission, const std::vector<std::set<std::string>>& offers)
       : submission_(submission) {
     const std::set<std::set<std::string>> distinct(offers.begin(), offers.end());
     offers_.assign(distinct.begin(), distinct.end());
@@ -117,7 +117,7 @@ double seconds_of(const CutTasks& tasks, const std::vector<std::uint32_t>& part)
 
 std::vector<Part> cut_submission(const Submission& submission, const CutLimits& limits,
                                  const std::vector<std::set<std::string>>& offers) {
-  Submitted submitted(submission, offers);
+  SubmittedTasks submitted(submission, offers);
   const CutTasks tasks = submitted.tasks();
   const auto parts = cut(tasks, limits);
   const auto shared = submitted.shared(parts);
