@@ -11,6 +11,7 @@
 #include "blob.h"
 #include "builtin/tree.h"
 #include "engine.h"
+#include "engine_activity.h"
 #include "errors.h"
 #include "object_data.h"
 #include "objects.h"
@@ -681,7 +682,9 @@ py::list store_blobs(Engine& engine) {
 void bind_engine(py::module_& module) {
   module.attr("INLINE_LIMIT_BYTES") = kInlineLimitBytes;
   py::class_<LogQueue, std::shared_ptr<LogQueue>>(module, "LogQueue").def("wait", &wait_for_logs);
-  py::class_<Engine, std::shared_ptr<Engine>>(module, "Engine")
+  py::class_<Engine, std::shared_ptr<Engine>> engine(module, "Engine");
+  def_activity(engine);
+  engine
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
            py::arg("task_memory_bytes"), py::arg("events_file"), py::arg("spill"),

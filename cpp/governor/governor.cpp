@@ -561,6 +561,43 @@ Progress Governor::progress(const SessionRef& session, std::size_t names) {
   return progress;
 }
 
+Snapshot Governor::snapshot(std::size_t names) {
+  Snapshot snapshot;
+  const auto asked = tasklib::base::Clock::now();
+  impl_->run([&] {
+    const auto lag = tasklib::base::Clock::now() - asked;
+    snapshot = impl_->runtime.snapshot(names);
+    snapshot.lag_seconds = std::chrono::duration<double>(lag).count();
+  });
+  return snapshot;
+}
+
+void Governor::keep_failures(bool on) {
+  impl_->run([&] { impl_->runtime.activity().keep_failures(on); });
+}
+
+std::vector<TaskFailure> Governor::failures(std::uint64_t after) {
+  std::vector<TaskFailure> lines;
+  impl_->run([&] { lines = impl_->runtime.activity().failures(after); });
+  return lines;
+}
+
+void Governor::keep_runs(bool on) {
+  impl_->run([&] { impl_->runtime.activity().keep_runs(on); });
+}
+
+Runs Governor::take_runs(std::size_t most, std::size_t first_name) {
+  Runs runs;
+  impl_->run([&] { runs = impl_->runtime.activity().take_runs(most, first_name); });
+  return runs;
+}
+
+bool Governor::start_event_log(const std::string& path) {
+  bool started = false;
+  impl_->run([&] { started = impl_->runtime.start_event_log(path); });
+  return started;
+}
+
 std::vector<TaskRef> Governor::live_tasks(const SessionRef& session) {
   std::vector<TaskRef> tasks;
   impl_->run([&] { tasks = session->live; });

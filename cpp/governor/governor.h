@@ -11,6 +11,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "activity.h"
 #include "annex.h"
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -182,6 +183,15 @@ class Governor {
   /// `names`: of the task names with the most tasks, how many are told. The first call that
   /// wants some makes the changes of state of this session's tasks cost a little more.
   Progress progress(const graph::SessionRef& session, std::size_t names);
+  // For those who look while it runs (activity.h). Nothing of it is kept unless asked for.
+
+  /// `names`: of each session, those with the most tasks.
+  Snapshot snapshot(std::size_t names);
+  void keep_failures(bool on);
+  std::vector<TaskFailure> failures(std::uint64_t after);
+  void keep_runs(bool on);
+  Runs take_runs(std::size_t most, std::size_t first_name);
+  bool start_event_log(const std::string& path);
   /// The tasks of a session that are submitted and have not ended.
   std::vector<graph::TaskRef> live_tasks(const graph::SessionRef& session);
   tasklib::blob::Store::Usage store_usage();

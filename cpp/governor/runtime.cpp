@@ -349,6 +349,7 @@ void Runtime::changed(const graph::TaskChanged& command) {
   }
   ++changes_;
   if (command.to == graph::TaskState::failed && !mirror_) failed_inputs_.failed(command.task);
+  if (activity_.keeps_runs() || activity_.keeps_failures()) remember(command);
   if (recording_ || events_) {
     TaskReport line = report(command);
     if (events_) note_end(line, command.when);

@@ -10,6 +10,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "activity.h"
 #include "annex.h"
 #include "base/unique_fd.h"
 #include "blob/arena.h"
@@ -162,7 +163,17 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// Counts the session's tasks by name from the first call with `names` on, until
   /// forget_progress().
   Progress progress(const graph::SessionRecord& session, std::size_t names);
-  void forget_progress(const graph::SessionRecord& session) { tallies_.erase(&session); }
+  void forget_progress(const graph::SessionRecord& session);
+
+  // For those who look while it runs (runtime_activity.cpp).
+
+  /// `names`: of each session, as in progress(). From the first call on, and in sessions that are
+  /// opened later, tasks are counted by name.
+  Snapshot snapshot(std::size_t names);
+  Activity& activity() { return activity_; }
+  /// From now on there is an event log, which begins with the open sessions. False: there is one
+  /// already. Throws SystemError.
+  bool start_event_log(const std::string& path);
   std::vector<std::int32_t> executor_pids() const;
 
   /// Asks idle executors to finish, waits a moment for them, kills the rest with the launcher.
@@ -196,6 +207,10 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// What reports count a task under: its name, else its type.
   const std::string& group_of(const graph::TaskRecord& task) const;
   void count(const graph::TaskChanged& command);
+  void remember(const graph::TaskChanged& command);
+  double seconds_of(TimePoint when) const {
+    return std::chrono::duration<double>(when - began_).count();
+  }
   // Into the event log, if there is one.
   void note_client(const char* state);
   void note_change(const graph::TaskChanged& command);
@@ -327,6 +342,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   TimePoint store_noted_{};
   std::unordered_map<const graph::SessionRecord*, Tally> tallies_;  // of watched sessions
   std::vector<TaskReport> reports_;
+  Activity activity_;
+  bool counts_names_ = false;                                         // of all sessions
   std::unordered_map<tasklib::base::ExecutorId, std::int32_t> pids_;  // of all there ever were
   std::vector<std::string> warnings_;
   std::vector<graph::Command> commands_;  // scratch, as the next

@@ -145,6 +145,7 @@ void Runtime::note_client(const char* state) {
 }
 
 void Runtime::note_session(const graph::SessionRecord& session, const char* state) {
+  if (counts_names_ && std::string_view(state) == "opened") tallies_.try_emplace(&session);
   if (!events_) return;
   EventLine line("session", events_->time_of(tasklib::base::Clock::now()));
   line.add("id", std::int64_t{session.id}).add("state", state);

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict
 
 from rain.client.client import Client
 from rain.client.data import DataObject
@@ -48,6 +48,27 @@ BlobTuple: TypeAlias = tuple[
     list[_IdPair],
     tuple[str, int] | None,
 ]
+
+# by state: draft, waiting, ready, running, finished, failed, cancelled, aborted
+_Counts: TypeAlias = list[int]
+
+class ActivityDict(TypedDict):
+    """An engine at one moment; times are seconds since it was made. `lag`: of the event loop."""
+
+    now: float
+    lag: float
+    tasks: _Counts  # of all sessions, closed ones included
+    closed_sessions: int
+    names: list[tuple[str, _Counts]]  # of all sessions, from the first activity() on
+    # id, name, failed, counts, how many names, those with the most tasks
+    sessions: list[tuple[int, str, bool, _Counts, int, list[tuple[str, _Counts]]]]
+    # id, type, pid, state, calls, calls done, (task, name, since) that it is at
+    executors: list[tuple[int, str, int, str, int, int, list[tuple[_IdPair, str, float]]]]
+
+# number from 1, id, name, task type, executor type, pid, when, run time, attempts, text
+TaskFailureTuple: TypeAlias = tuple[int, _IdPair, str, str, str, int, float, float, int, str]
+# session, id, index of its name, executor (0: the governor), state, start, run time
+TaskRunTuple: TypeAlias = tuple[int, int, int, int, int, float, float]
 
 ResourceTuple: TypeAlias = tuple[str, int, list[str]]
 # name, argv, environment, start_seconds, prestart, max_processes, threads, idle_seconds, cwd,
@@ -238,6 +259,14 @@ class Engine:
     def holdings(self) -> tuple[list[_IdPair], list[_IdPair]]: ...
     def store_usage(self) -> dict[str, Any]: ...
     def store_blobs(self) -> list[BlobTuple]: ...
+    def activity(self, names: int) -> ActivityDict: ...
+    def start_event_log(self, path: str, /) -> bool: ...
+    def keep_failures(self, on: bool, /) -> None: ...
+    def failures(self, after: int) -> list[TaskFailureTuple]: ...
+    def keep_runs(self, on: bool, /) -> None: ...
+    def take_runs(
+        self, most: int, first_name: int
+    ) -> tuple[list[str], list[TaskRunTuple], int]: ...
     def open_session(
         self, session: Session, client: Client | None, name: str, continue_on_error: bool, /
     ) -> None: ...

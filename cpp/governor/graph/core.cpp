@@ -226,6 +226,24 @@ std::optional<TimePoint> Core::next_tick() const {
 
 bool Core::busy() const { return state_->executors.busy() > 0; }
 std::uint32_t Core::busy_executors() const { return state_->executors.busy(); }
+
+std::vector<ExecutorView> Core::executors() const {
+  std::vector<ExecutorView> views;
+  state_->executors.for_each([&](const Executor& executor) {
+    ExecutorView view{executor.id, executor.type};
+    view.state = executor.phase == Executor::Phase::starting                        ? "starting"
+                 : executor.phase == Executor::Phase::running && !executor.outdated ? "running"
+                                                                                    : "ending";
+    view.calls = executor.calls.size();
+    view.progress_at = executor.progress_at;
+    TaskRecord* task = executor.calls.front();
+    for (auto left = executor.traits.threads; task && left > 0; task = task->next, --left)
+      view.at_work.emplace_back(task);
+    views.push_back(std::move(view));
+  });
+  return views;
+}
+
 void Core::check_invariants() const { state_->check_invariants(); }
 
 // ---- what the events do ----------------------------------------------------------------------

@@ -96,6 +96,16 @@ struct TypeOptions {
   Duration idle_time{0};  // an idle process beyond `prestart` ends after so long; 0: never
 };
 
+/// An executor as those see it who look at what runs.
+struct ExecutorView {
+  ExecutorId id;
+  TypeIndex type = 0;
+  const char* state = "";          // "starting", "running", "ending"
+  std::uint32_t calls = 0;         // sent and not answered
+  std::vector<TaskRef> at_work{};  // the oldest ones, no more than it has threads
+  TimePoint progress_at{};         // when a call last ended, or work began
+};
+
 /// Rejected by submit; nothing was submitted. what() names the task or object and the remedy.
 class InvalidGraph : public std::runtime_error {
  public:
@@ -202,6 +212,8 @@ class Core {
   bool busy() const;
   /// How many executors are starting (for a task) or have calls out.
   std::uint32_t busy_executors() const;
+  /// Of all types, in no order.
+  std::vector<ExecutorView> executors() const;
   /// Throws std::logic_error naming the violated invariant.
   void check_invariants() const;
 

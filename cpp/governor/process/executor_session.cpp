@@ -300,6 +300,11 @@ bool ExecutorSession::has_call(std::uint32_t sequence) const {
   return flight.task && flight.task->sequence == sequence;
 }
 
+std::optional<tasklib::base::TimePoint> ExecutorSession::sent_at(std::uint32_t sequence) const {
+  if (!has_call(sequence)) return {};
+  return table_[sequence % CallBoard::kSlots].sent;
+}
+
 std::optional<InFlight> ExecutorSession::retract(std::uint32_t sequence) {
   if (!board_ || !has_call(sequence) || !board_->retract(sequence)) return {};
   return take(sequence);

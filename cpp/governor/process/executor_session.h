@@ -100,6 +100,7 @@ class ExecutorSession {
   void send(const tasklib::wire::ToExecutor& message, tasklib::base::UniqueFd fd = {});
 
   bool has_call(std::uint32_t sequence) const;
+  std::optional<tasklib::base::TimePoint> sent_at(std::uint32_t sequence) const;
   /// The call, taken back and off the table; nothing when it has begun or is not out.
   std::optional<InFlight> retract(std::uint32_t sequence);
   void request_cancel(std::uint32_t sequence);

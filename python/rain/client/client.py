@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rain.client.store import Store
     from rain.client.tasklog import TaskLog
     from rain.config import Executor
+    from rain.dashboard.server import Dashboard
     from rain.engine.remote import RemoteExecutor
     from rain.report import Report
 
@@ -78,10 +79,15 @@ class Client:
         Start all executors in gdb: when one crashes, the backtraces of its threads are in the
         task's error (docs/debugging.md). Slow to start.
 
+    dashboard : bool or int, optional
+        Serve a page of what runs, on this port of 127.0.0.1; True: on a free one. Its address is
+        `dashboard_link`; docs/watching.md says what is there. It costs nothing while nobody looks.
+        Default: no.
+
     All but `record` are for a governor inside this process, and an error with an address.
 
-    Where config, cpus, memory, task_memory, run_directory, events or record is left out, the
-    options of ``rain run`` come before these defaults.
+    Where config, cpus, memory, task_memory, run_directory, events, record or dashboard is left
+    out, the options of ``rain run`` come before these defaults.
 
     Raises
     ------
@@ -115,6 +121,7 @@ class Client:
         events: str | PathLike[str] | None = None,
         spill: str | PathLike[str] | bool = True,
         debug: str | None = None,
+        dashboard: bool | int | None = None,
     ) -> None:
         self._engine: _core.Engine
         self._executors: Mapping[str, Executor | RemoteExecutor]
@@ -129,6 +136,7 @@ class Client:
             "events": events,
             "spill": None if spill is True else spill,
             "debug": debug,
+            "dashboard": None if dashboard is False else dashboard,
         }
         given = [name for name, value in own.items() if value is not None]
         if not given and address is None and port is None and dask is None:
@@ -151,6 +159,8 @@ class Client:
             from rain.engine import embedded
 
             self._remote = False
+            if events is None:
+                events = default("events")
             self._engine, self._executors = embedded.start(
                 default("config") if config is None else config,
                 executors,
@@ -159,7 +169,7 @@ class Client:
                 default("run_directory") if run_directory is None else run_directory,
                 resources,
                 default("task_memory") if task_memory is None else task_memory,
-                default("events") if events is None else events,
+                events,
                 spill,
                 debug,
             )
@@ -169,10 +179,15 @@ class Client:
         self._recording = record
         self._callbacks: Callbacks | None = None  # made by rain.client.dispatch
         self._task_log: TaskLog | None = None
+        self._dashboard: Dashboard | None = None
         # The engine must not hold the client.
         self._engine.on_first_submit(partial(_start_task_log, ref(self), self._engine.logs()))
         if record:
             self._engine.record_reports(True)
+        if dashboard is None:
+            dashboard = default("dashboard")
+        if dashboard is not None and dashboard is not False:
+            self._open_dashboard(dashboard, events)
 
     def __enter__(self) -> Client:
         return self
@@ -186,11 +201,16 @@ class Client:
         self.close()
 
     def __del__(self) -> None:
+        dashboard = getattr(self, "_dashboard", None)
+        if dashboard is not None:
+            dashboard.close()
         if hasattr(self, "_engine"):
             self._engine.close()
 
     def close(self) -> None:
         """End all sessions and all executors, and wait for that. Idempotent."""
+        if self._dashboard is not None:
+            self._dashboard.close()
         self._engine.close()
         if self._task_log is not None:
             self._task_log.join()
@@ -201,6 +221,20 @@ class Client:
     @property
     def closed(self) -> bool:
         return self._engine.closed
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Where the page of ``Client(dashboard=True)`` is; None without it."""
+        return None if self._dashboard is None else self._dashboard.link
+
+    def _open_dashboard(self, port: bool | int, events: str | PathLike[str] | None) -> None:
+        from rain.client.dashboard import open_dashboard
+
+        try:
+            self._dashboard = open_dashboard(self._engine, self._executors, port, events)
+        except BaseException:
+            self._engine.close()
+            raise
 
     def new_session(
         self,
@@ -380,6 +414,8 @@ class Client:
                 ("blobs", f"{store['blobs']}, {size_text(used)} of {size_text(budget)}"),
                 ("run directory", self._engine.run_directory),
             ]
+            if self.dashboard_link is not None:
+                rows.append(("dashboard", self.dashboard_link))
         return html_card(type(self).__name__, rows)
 
     def __repr__(self) -> str:

@@ -33,6 +33,7 @@ def page(run: Run, name: str | PathLike[str]) -> str:
         notes.append(f"The timeline shows the {_MOST_SPANS:,} longest of {len(placed):,} tasks.")
     parts = {  # in the order of the template
         "TITLE": escape(Path(name).name),
+        "STYLE": asset("page.css"),
         "NAME": escape(Path(name).name),
         "SUBTITLE": escape(_subtitle(run)),
         "CARDS": "".join(_cards(run, placed)),
@@ -41,8 +42,18 @@ def page(run: Run, name: str | PathLike[str]) -> str:
         "TASKS": _table("tasks", *_task_table(run)),
         "EXECUTORS": _table("executors", *_executor_table(run, spans)),
         "DATA": json.dumps(_timeline(run, spans), separators=(",", ":")).replace("<", "\\u003c"),
+        "TIMELINE": asset("timeline.js"),
     }
-    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    return fill(asset("page.html"), parts)
+
+
+def asset(name: str) -> str:
+    """Return a file of this package, of which pages are made."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def fill(template: str, parts: dict[str, str]) -> str:
+    """Put the parts in the places of `<!-- KEY -->`, whose order they have."""
     done = []
     for key, value in parts.items():
         before, _, after = template.partition(f"<!-- {key} -->")
