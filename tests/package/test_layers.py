@@ -69,11 +69,21 @@ MAY_INCLUDE = {
 
 # Package: what it must not import when it is imported itself.
 MUST_NOT_IMPORT = {
-    "common": {"client", "tasklib", "executor", "engine", "governor", "cli", "report"},
-    "tasklib": {"client", "executor", "engine", "cli", "report"},
-    "executor": {"client", "engine", "cli", "report"},
-    "client": {"engine", "executor", "tasklib", "governor", "cli", "report"},
-    "engine": {"executor", "tasklib", "governor", "cli", "report"},
+    "common": {
+        "client",
+        "tasklib",
+        "executor",
+        "engine",
+        "governor",
+        "cli",
+        "report",
+        "dashboard",
+    },
+    "tasklib": {"client", "executor", "engine", "cli", "report", "dashboard"},
+    "executor": {"client", "engine", "cli", "report", "dashboard"},
+    "client": {"engine", "executor", "tasklib", "governor", "cli", "report", "dashboard"},
+    "engine": {"executor", "tasklib", "governor", "cli", "report", "dashboard"},
+    "dashboard": {"client", "executor", "tasklib", "engine", "governor", "cli"},
     "governor": {"client", "executor", "tasklib", "cli"},
 }
 

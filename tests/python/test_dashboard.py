@@ -6,6 +6,8 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -589,6 +591,23 @@ def test_port_and_its_refusals() -> None:
             Client(dashboard=bad)
     with Client(cpus=1) as client:
         assert client.dashboard_link is None
+
+
+def test_rain_run_says_where_the_page_is(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import urllib.request\n"
+        "from rain.client import Client\n"
+        "with Client(cpus=1) as client:\n"
+        "    print(urllib.request.urlopen(client.dashboard_link).status, client.dashboard_link)\n"
+        "with Client(cpus=1, dashboard=False) as client:\n"
+        "    print(client.dashboard_link)\n"
+    )
+    command = [sys.executable, "-m", "rain", "run", "--dashboard", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    status, link, nothing = done.stdout.split()
+    assert (status, nothing) == ("200", "None")
+    assert done.stderr == f"dashboard: {link}\n"
 
 
 class Governors:

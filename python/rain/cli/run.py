@@ -60,6 +60,7 @@ def _size(_: click.Context, parameter: click.Parameter, value: str | None) -> in
 )
 @click.option("--record", is_flag=True, help="Let client.report() have what tasks took.")
 @click.option("--report", is_flag=True, help="At the end print a table of what tasks took.")
+@click.option("--dashboard", is_flag=True, help="Serve a page of what runs, and say where.")
 @click.argument("script", type=click.Path(exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -73,6 +74,7 @@ def command(
     events: str | None,
     record: bool,
     report: bool,
+    dashboard: bool,
     script: str,
     arguments: tuple[str, ...],
 ) -> None:
@@ -112,6 +114,7 @@ def command(
         run_directory=None if run_directory is None else os.path.abspath(run_directory),
         events=None if events is None else os.path.abspath(events),
         record=record or None,
+        dashboard=dashboard or None,
         **({} if server is None else _service(server, tls)),
     )
     raise Script(script, arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from weakref import ref
 
@@ -184,10 +185,11 @@ class Client:
         self._engine.on_first_submit(partial(_start_task_log, ref(self), self._engine.logs()))
         if record:
             self._engine.record_reports(True)
-        if dashboard is None:
-            dashboard = default("dashboard")
-        if dashboard is not None and dashboard is not False:
-            self._open_dashboard(dashboard, events)
+        told = not self._remote and dashboard is None and default("dashboard")
+        if told or (dashboard is not None and dashboard is not False):
+            self._open_dashboard(told or dashboard, events)
+        if told:
+            print(f"dashboard: {self.dashboard_link}", file=sys.stderr)
 
     def __enter__(self) -> Client:
         return self
@@ -227,7 +229,7 @@ class Client:
         """Where the page of ``Client(dashboard=True)`` is; None without it."""
         return None if self._dashboard is None else self._dashboard.link
 
-    def _open_dashboard(self, port: bool | int, events: str | PathLike[str] | None) -> None:
+    def _open_dashboard(self, port: bool | int | None, events: str | PathLike[str] | None) -> None:
         from rain.client.dashboard import open_dashboard
 
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def open_dashboard(
     engine: _core.Engine,
     executors: Mapping[str, Executor],
-    port: bool | int,
+    port: bool | int | None,
     events: str | PathLike[str] | None,
 ) -> Dashboard:
     """Serve the page of an engine.

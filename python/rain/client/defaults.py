@@ -16,10 +16,10 @@ _logs: list[str] = []
 def set_defaults(**arguments: Any) -> None:
     """Set what each Client of this process uses where its own argument is left out.
 
-    Known are config, cpus, memory, task_memory, run_directory, events and record, and address and
-    tls, which are used where a client has no argument for a governor of its own. Of several
-    clients only the first writes to the file `events`, the second to one with "-2" before its
-    suffix, and so on: each log is that of one client.
+    Known are config, cpus, memory, task_memory, run_directory, events, record and dashboard, and
+    address and tls, which are used where a client has no argument for a governor of its own. Of
+    several clients only the first writes to the file `events`, the second to one with "-2" before
+    its suffix, and so on: each log is that of one client.
     """
     global _process
     _process = os.getpid()
