@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from chromium import PAINTED, browser
 from rain.client import Client, ConfigError, blob, remote
-from rain.dashboard.events import EventStore, QueryError
+from rain.dashboard.events import EventStore, MergedEvents, QueryError
 from rain.dashboard.feed import Feed, TooMany
 from rain.dashboard.metrics import metrics_text
 from rain.dashboard.status import STATES, merge_status
@@ -505,6 +505,56 @@ BAD_CRITERIA = [
 def test_bad_event_criteria_are_refused(store: EventStore, criteria: bytes) -> None:
     with pytest.raises(QueryError):
         store.answer(criteria)
+
+
+def test_events_of_several_governors_get_one_numbering() -> None:
+    def closed(n: int) -> dict[str, Any]:
+        return {"type": "SessionClosed", "session": n, "reason": "ClientClose", "message": ""}
+
+    def opened(n: int) -> dict[str, Any]:
+        return {"type": "SessionNew", "session": n, "client": "", "spec": {"name": "s"}}
+
+    ended = {"type": "TaskFinished", "task": [7, 40], "info": {}}
+    submit = {"type": "ClientSubmit", "tasks": [{"id": [1, 40]}], "dataobjs": []}
+    one = [
+        (1, 10.0, "GovernorNew", None, {"type": "GovernorNew", "governor": "one"}),
+        (2, 11.0, "SessionNew", 1, opened(1)),
+        (3, 13.0, "ClientSubmit", 1, submit),
+        (4, 19.0, "SessionClosed", 1, closed(1)),
+    ]
+    two = [
+        (1, 10.5, "GovernorNew", None, {"type": "GovernorNew", "governor": "two"}),
+        (2, 12.0, "SessionNew", 7, opened(7)),
+        (5, 14.0, "TaskFinished", 7, ended),
+        (9, 18.0, "SessionClosed", 7, closed(7)),
+        (10, 20.0, "SessionNew", 8, opened(8)),
+    ]
+    asked = []
+
+    def pull(known: dict[str, int]) -> list[dict[str, Any]]:
+        asked.append(dict(known))
+        after = {"one": 0, "two": 0} | known
+        return [
+            {"name": "one", "events": [e for e in one if e[0] > after["one"]],
+             "sessions": [[1, "c", 3]]},
+            {"name": "two", "events": [e for e in two if e[0] > after["two"]],
+             "sessions": [[7, "c", 3], [8, "d", 3]]},
+        ]  # fmt: skip
+
+    merged = MergedEvents(pull)
+    for _ in range(2):  # the second time there is nothing new
+        events = [e["event"] for e in json.loads(merged.answer(b"{}"))]
+    assert asked == [{}, {"one": 4, "two": 10}]
+    assert [e["type"] for e in events] == [
+        "GovernorNew", "GovernorNew", "ClientNew", "SessionNew", "ClientSubmit", "TaskFinished",
+        "SessionClosed", "ClientNew", "SessionNew",
+    ]  # fmt: skip
+    assert events[3] == opened(1) | {"client": "c"}
+    assert events[4]["tasks"] == [{"id": [1, 40]}]
+    assert events[5]["task"] == [1, 40]
+    assert events[8] == opened(2) | {"client": "d"}
+    of_two = merged.answer(b'{"session": {"value": 2, "mode": "="}}')
+    assert len(json.loads(of_two)) == 1
 
 
 def test_bad_queries_of_events_are_answered_with_500(client: Client) -> None:

@@ -85,7 +85,8 @@ class Client:
         `dashboard_link`; docs/watching.md says what is there. It costs nothing while nobody looks.
         Default: no.
 
-    All but `record` are for a governor inside this process, and an error with an address.
+    All but `record` and `dashboard` are for a governor inside this process, and an error with an
+    address.
 
     Where config, cpus, memory, task_memory, run_directory, events, record or dashboard is left
     out, the options of ``rain run`` come before these defaults.
@@ -137,7 +138,6 @@ class Client:
             "events": events,
             "spill": None if spill is True else spill,
             "debug": debug,
-            "dashboard": None if dashboard is False else dashboard,
         }
         given = [name for name, value in own.items() if value is not None]
         if not given and address is None and port is None and dask is None:
@@ -185,7 +185,7 @@ class Client:
         self._engine.on_first_submit(partial(_start_task_log, ref(self), self._engine.logs()))
         if record:
             self._engine.record_reports(True)
-        told = not self._remote and dashboard is None and default("dashboard")
+        told = dashboard is None and default("dashboard")
         if told or (dashboard is not None and dashboard is not False):
             self._open_dashboard(told or dashboard, events)
         if told:
@@ -233,7 +233,8 @@ class Client:
         from rain.client.dashboard import open_dashboard
 
         try:
-            self._dashboard = open_dashboard(self._engine, self._executors, port, events)
+            languages = {name: each.language for name, each in self._executors.items()}
+            self._dashboard = open_dashboard(self._engine, languages, port, events)
         except BaseException:
             self._engine.close()
             raise

@@ -1,4 +1,4 @@
-"""``Client(dashboard=True)``: a page of what the client's own governor runs."""
+"""``Client(dashboard=True)``: a page of what the client's governor runs, or those of a service."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
 
-    from rain.config import Executor
     from rain.dashboard.server import Dashboard
 
 
 def open_dashboard(
     engine: _core.Engine,
-    executors: Mapping[str, Executor],
+    languages: Mapping[str, str],
     port: bool | int | None,
     events: str | PathLike[str] | None,
 ) -> Dashboard:
@@ -26,6 +25,8 @@ def open_dashboard(
 
     Parameters
     ----------
+    languages : mapping
+        Registered executor type -> "C++" or "Python".
     port : int
         True: a free one.
     events : path, optional
@@ -42,6 +43,14 @@ def open_dashboard(
     from rain.dashboard.events import LoggedEvents
     from rain.dashboard.server import Dashboard
     from rain.dashboard.source import EngineSource
+    from rain.engine.mirror import MirrorEngine
+
+    if port is True:
+        port = 0
+    if isinstance(engine, MirrorEngine):
+        from rain.dashboard.shared import RemoteSource
+
+        return Dashboard(RemoteSource(engine.ask), port)
 
     def log() -> str:
         path = os.path.join(engine.run_directory, "events.jsonl")
@@ -52,8 +61,8 @@ def open_dashboard(
     own = f"client-{os.getpid()}"
     source = EngineSource(
         engine,
-        {name: executor.language for name, executor in executors.items()},
+        languages,
         name=own,
         events=LoggedEvents(log, _core.own_governor, own).answer,
     )
-    return Dashboard(source, 0 if port is True else port)
+    return Dashboard(source, port)

@@ -19,7 +19,10 @@ from datetime import datetime, timezone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    # id, time, type as criteria call it, session, event
+    Event: TypeAlias = tuple[int, float, str, int | None, dict[str, Any]]
 
 _MODES: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq, "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge,
@@ -40,10 +43,7 @@ class EventStore:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last_id = 0
-        # id, time, type as criteria call it, session, event
-        self._events: deque[tuple[int, float, str, int | None, dict[str, Any]]] = deque(
-            maxlen=self.MOST
-        )
+        self._events: deque[Event] = deque(maxlen=self.MOST)
 
     def add(
         self, event: dict[str, Any], session: int | None = None, when: float | None = None
@@ -54,6 +54,11 @@ class EventStore:
         with self._lock:
             self._last_id += 1
             self._events.append((self._last_id, when, _COLUMN.get(kind, kind), session, event))
+
+    def since(self, id: int) -> list[Event]:
+        """Return the events after that one."""
+        with self._lock:
+            return [event for event in self._events if event[0] > id]
 
     def answer(self, criteria: bytes) -> bytes:
         """Return the events that match.
@@ -129,7 +134,7 @@ class LoggedEvents:
     path : callable
         Returns where the log is; called with the first query, so that it may begin one.
     governor, client : str
-        As events call them: addresses.
+        As events call them: addresses. Without `client` there are only sessions of others.
     """
 
     def __init__(self, path: Callable[[], str], governor: str, client: str) -> None:
@@ -146,11 +151,19 @@ class LoggedEvents:
     def answer(self, criteria: bytes) -> bytes:
         """Return the events that match. Raises QueryError, OSError, UsageError."""
         parse_criteria(criteria)  # before a log is begun for nothing
+        self._update()
+        return self._store.answer(criteria)
+
+    def since(self, id: int) -> list[Event]:
+        """Return the events after that one. Raises OSError, UsageError."""
+        self._update()
+        return self._store.since(id)
+
+    def _update(self) -> None:
         with self._lock:
             if self._file is None:
                 self._file = self._path()
             self._read()
-        return self._store.answer(criteria)
 
     def _read(self) -> None:
         assert self._file is not None
@@ -178,8 +191,9 @@ class LoggedEvents:
         self._submit()
         if kind == "client" and state == "opened":
             self._store.add({"type": "GovernorNew", "governor": self._governor}, when=when)
-            self._store.add({"type": "ClientNew", "client": self._client}, when=when)
-        elif kind == "client" and state == "closed":
+            if self._client:
+                self._store.add({"type": "ClientNew", "client": self._client}, when=when)
+        elif kind == "client" and state == "closed" and self._client:
             gone = {"type": "ClientRemoved", "client": self._client}
             self._store.add(gone | {"error_msg": "client disconnected"}, when=when)
         elif kind == "session":
@@ -230,3 +244,66 @@ def _spec(line: dict[str, Any]) -> dict[str, Any]:
     if line.get("name"):
         spec["name"] = line["name"]
     return spec
+
+
+class MergedEvents:
+    """Events of several governors in one numbering. Thread-safe.
+
+    Governors number their sessions by themselves, and each has those parts of a client's session
+    that run there; here a session of a client has one number, and is opened and closed once.
+
+    Parameters
+    ----------
+    pull : callable
+        Called with {governor's name: id of its last known event}; returns of each governor
+        ``{"name", "events": as LoggedEvents.since(), "sessions": [[number, client, its number]]}``.
+    """
+
+    def __init__(self, pull: Callable[[dict[str, int]], list[dict[str, Any]]]) -> None:
+        self._pull = pull
+        self._lock = threading.Lock()
+        self._store = EventStore()
+        self._known: dict[str, int] = {}
+        self._sessions: dict[tuple[str, int], int] = {}
+        self._clients: set[str] = set()
+        self._told: set[tuple[str, int]] = set()  # begins and ends of sessions
+
+    def answer(self, criteria: bytes) -> bytes:
+        """Return the events that match. Raises QueryError, and what `pull` does."""
+        parse_criteria(criteria)
+        with self._lock:
+            news = []
+            for governor in self._pull(self._known):
+                owners = {own: (client, number) for own, client, number in governor["sessions"]}
+                for id, when, _, session, event in governor["events"]:
+                    self._known[governor["name"]] = id
+                    news.append((when, owners.get(session), event))
+            for when, owner, event in sorted(news, key=lambda each: each[0]):
+                self._add(when, owner, event)
+        return self._store.answer(criteria)
+
+    def _add(self, when: float, owner: tuple[str, int] | None, event: dict[str, Any]) -> None:
+        kind = event["type"]
+        if owner is None:
+            if kind == "GovernorNew":
+                self._store.add(event, when=when)
+            return
+        client, number = owner[0], owner[1]
+        session = self._sessions.setdefault((client, number), len(self._sessions) + 1)
+        if kind in ("SessionNew", "SessionClosed"):
+            if (kind, session) in self._told:
+                return
+            self._told.add((kind, session))
+            event = event | {"session": session}
+        if client not in self._clients:
+            self._clients.add(client)
+            self._store.add({"type": "ClientNew", "client": client}, when=when)
+        if "client" in event:
+            event = event | {"client": client}
+        if "task" in event:
+            event = event | {"task": [session, event["task"][1]]}
+        if "tasks" in event:
+            event = event | {
+                "tasks": [task | {"id": [session, task["id"][1]]} for task in event["tasks"]]
+            }
+        self._store.add(event, session, when)

@@ -228,7 +228,7 @@ function showNames() {
 function showGovernors() {
   fillTable("governors", ["governor", "address", "pid", "CPUs", "executors", "store", "on disk",
     "loop lag", "up"], now.governors.map(g => [
-    g.name, g.address || "in the client", String(g.pid), String(g.cpus),
+    g.name, g.address || (now.head.engine === "embedded" ? "in the client" : ""), String(g.pid), String(g.cpus),
     String(g.executors.reduce((n, e) => n + e.processes, 0)),
     `${size(g.store.regions_bytes)} of ${size(g.store.budget_bytes)}`,
     size(g.store.spilled_bytes), `${(g.lag * 1e3).toFixed(2)} ms`, since(g.began)]),

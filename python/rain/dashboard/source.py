@@ -80,6 +80,8 @@ class EngineSource:
         Registered executor type -> "C++" or "Python".
     began : float, optional
         When the engine was made, in seconds since the epoch. Default: as the engine says.
+    status : callable, optional
+        Makes the governor's status. Default: engine_status().
     events : callable, optional
         Answers queries of events.
     """
@@ -93,12 +95,14 @@ class EngineSource:
         name: str = "governor",
         address: str = "",
         began: float | None = None,
+        status: Callable[[], dict[str, Any]] | None = None,
         events: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self.engine = kind
         self._native = engine
         self._languages = dict(languages)
         self._name, self._address = name, address
+        self._status = status
         self._events = events
         self._zero = time.time() - engine.activity(1)["now"]  # of the engine's times
         self.began = self._zero if began is None else began
@@ -141,10 +145,13 @@ class EngineSource:
         return self._events(criteria)
 
     def _look(self, activity: _core.ActivityDict) -> Look:
-        governor = engine_status(
-            self._native, self._languages, activity,
-            name=self._name, address=self._address, began=self.began,
-        )  # fmt: skip
+        if self._status is not None:
+            governor = self._status()
+        else:
+            governor = engine_status(
+                self._native, self._languages, activity,
+                name=self._name, address=self._address, began=self.began,
+            )  # fmt: skip
         names = activity["names"]
         return {
             "time": self._zero + activity["now"],

@@ -144,7 +144,7 @@ class MirrorEngine(_core.Engine):
     # ---- what the other side knows ----
 
     def learn_tasks(self, executor: str) -> list[_core.AnnouncedTuple]:
-        known = _announced(self._ask("learn_tasks", executor=executor))
+        known = _announced(self.ask("learn_tasks", executor=executor))
         self._announced[executor] = 0, known
         return known
 
@@ -154,7 +154,7 @@ class MirrorEngine(_core.Engine):
         asked_after, known = self._announced.get(executor, (-1, None))
         if known is None and asked_after != self._applied:
             applied = self._applied
-            raw = self._ask("announced_tasks", executor=executor)
+            raw = self.ask("announced_tasks", executor=executor)
             known = None if raw is None else _announced(raw)
             self._announced[executor] = applied, known
         return known
@@ -163,21 +163,21 @@ class MirrorEngine(_core.Engine):
         self, executor: str, task: str, current: bool, /
     ) -> _core.SignatureTuple | None:
         if current:  # the program may have been built again
-            raw = self._ask("announced_signature", executor=executor, task=task)
+            raw = self.ask("announced_signature", executor=executor, task=task)
             return None if raw is None else _signature(raw)
         return dict(self.announced_tasks(executor) or ()).get(task)
 
     def ping(self, timeout: float | None) -> list[tuple[str, int, int, bool, float | None]]:
-        return [tuple(line) for line in self._ask("ping", timeout=timeout)]
+        return [tuple(line) for line in self.ask("ping", timeout=timeout)]
 
     def executor_pids(self) -> list[int]:
-        return [] if self.closed else list(self._ask("executor_pids"))
+        return [] if self.closed else list(self.ask("executor_pids"))
 
     def store_usage(self) -> dict[str, Any]:
-        return dict(self._ask("store_usage"))
+        return dict(self.ask("store_usage"))
 
     def store_blobs(self) -> list[_core.BlobTuple]:
-        return [_blob_line(line) for line in self._ask("store_blobs")]
+        return [_blob_line(line) for line in self.ask("store_blobs")]
 
     def logs(self) -> LogLines:  # type: ignore[override] # has the same wait()
         return self._log_lines
@@ -189,7 +189,8 @@ class MirrorEngine(_core.Engine):
         self._check()
         return self._link.read_log(session_id, task_id, path, begin, end)
 
-    def _ask(self, operation: str, **arguments: Any) -> Any:
+    def ask(self, operation: str, **arguments: Any) -> Any:
+        """Ask the other side; see Link.ask. Raises ConnectionFailed, and what it says."""
         self._check()
         return self._link.ask(operation, **arguments)
 

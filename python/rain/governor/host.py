@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from rain import _core
+    from rain.dashboard.events import LoggedEvents
+    from rain.dashboard.shared import SharedSource
     from rain.engine.trees import Source
 
     # Encoded updates, the numbers of the batches whose tasks have all ended.
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     OnLog: TypeAlias = Callable[[list[_core.LogTuple], int], None]
 
 _log = logging.getLogger("rain.governor")
+
+_MOST_OWNERS = 10_000
 
 STATES = ("waiting", "ready", "running", "finished", "failed", "cancelled", "aborted")
 
@@ -64,8 +68,10 @@ class Host:
         resources: Sequence[config.Resource] = (),
         task_memory_bytes: int = 0,
         log_directory: str = "",
+        events_file: str = "",
     ) -> None:
         self.engine = engine
+        self.events_file = events_file
         self._resources = list(resources)
         self._task_memory_bytes = task_memory_bytes
         self.executors = dict(executors)
@@ -77,6 +83,9 @@ class Host:
         self._sessions: dict[int, HostSession] = {}  # by the governor's number
         self._closed = False
         self._pump: _Pump | None = None  # made for the first session with a callback
+        self._owners: dict[int, tuple[str, int]] = {}  # of sessions, ended ones, too
+        self._events: LoggedEvents | None = None  # made for the first who asks
+        self._looked_at: SharedSource | None = None  # made for the first page
         self._log_lines = threading.Thread(
             target=self._hand_out_log_lines, args=(engine.logs(),), name="rain-log", daemon=True
         )
@@ -109,6 +118,7 @@ class Host:
             resources=embedded.read_resources(config_file, resources),
             task_memory_bytes=0 if task_memory is None else config.parse_size(task_memory),
             log_directory=log_directory,
+            events_file="" if events is None else os.path.abspath(events),
         )  # fmt: skip
 
     # ---- for clients ----
@@ -156,6 +166,9 @@ class Host:
             closed = self._closed
             if not closed:
                 self._sessions[session.number] = session
+                self._owners[session.number] = (client, client_session)
+                while len(self._owners) > _MOST_OWNERS:
+                    del self._owners[next(iter(self._owners))]
         if closed:
             native.close()
             raise UsageError("the governor is closed")
@@ -260,7 +273,8 @@ class Host:
     def ask(self, operation: str, client: str, /, **arguments: Any) -> Any:
         """Answer a question that a Link passes on: see rain.engine.mirror.Link.ask. JSON-able.
 
-        ``"status"``, ``"store"`` and ``"logs"`` are for commands.
+        ``"status"``, ``"store"`` and ``"logs"`` are for commands, ``"look"`` and ``"look_away"``
+        for pages (rain.dashboard.shared).
 
         Raises
         ------
@@ -275,34 +289,62 @@ class Host:
                 return self.engine.announced_signature(
                     arguments["executor"], arguments["task"], True
                 )
+            case "look":
+                return self._shared_source().look(client, **arguments)
+            case "events":
+                return self._events_since(**arguments)
+            case "look_away":
+                return self._shared_source().look_away(client)
             case "learn_tasks" | "announced_tasks" | "ping" | "status" | "store" | "logs":
                 return getattr(self, operation)(**arguments)
         raise UsageError(f"this governor does not know the question {operation!r}")
 
     def status(self) -> dict[str, Any]:
         """Return what there is at this moment. JSON-able; docs/services.md lists the keys."""
-        processes = self.engine.ping(0.0)
-        sessions = [session.status() for session in self.sessions()]
-        return {
-            "name": self.name,
-            "address": self.address,
-            "pid": os.getpid(),
-            "host": os.uname().nodename,
-            "version": self.offer()["version"],
-            "began": self.since,
-            "cpus": self.engine.cpus,
-            "executors": [
-                {"type": name, "pids": [line[2] for line in processes if line[0] == name]}
-                for name in sorted(self.executors)
-            ],
-            "store": self.engine.store_usage(),
-            "tasks": {
-                state: sum(session["tasks"][state] for session in sessions) for state in STATES
-            },
-            "sessions": sessions,
+        from rain.dashboard.status import engine_status
+
+        status = engine_status(
+            self.engine, self._languages(), name=self.name, address=self.address, began=self.since
+        )
+        return status | {
+            "sessions": [session.status() for session in self.sessions()],
             "log_directory": self.log_directory,
             "work_directory": self.engine.run_directory,
         }
+
+    def _languages(self) -> dict[str, str]:
+        return {name: spec.language for name, spec in self.executors.items()}
+
+    def _events_since(self, after: Mapping[str, int]) -> dict[str, Any]:
+        """Return what rain.dashboard.events.MergedEvents wants of a governor."""
+        from rain.dashboard.events import LoggedEvents
+
+        def log() -> str:
+            path = os.path.join(self.engine.run_directory, "events.jsonl")
+            return path if self.engine.start_event_log(path) else self.events_file or path
+
+        with self._lock:
+            if self._events is None:
+                self._events = LoggedEvents(log, self.address or self.name, "")
+        events = self._events.since(after.get(self.name, 0))
+        with self._lock:  # after the events: all of their sessions are known
+            owners = list(self._owners.items())
+        return {"name": self.name, "events": events, "sessions": [[n, *of] for n, of in owners]}
+
+    def _shared_source(self) -> SharedSource:
+        from rain.dashboard.shared import SharedSource
+        from rain.dashboard.source import EngineSource
+
+        with self._lock:
+            if self._looked_at is None:
+                source = EngineSource(
+                    self.engine,
+                    self._languages(),
+                    status=self.status,
+                    began=self.since,
+                )
+                self._looked_at = SharedSource(source)
+            return self._looked_at
 
     # ---- its end ----
 
