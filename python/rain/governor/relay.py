@@ -10,10 +10,14 @@ import time
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from rain.governor import http
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
+
+    from rain.dashboard.site import Site
 
 _log = logging.getLogger("rain.server")
 
@@ -87,6 +91,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         self._deaths: dict[Any, list[str]] = {}  # names of governors that were lost with the part
         self._blamed: dict[Any, int] = {}  # Dask's own count
         self._can_resolve = True
+        self._site: Site | None = None
 
     async def start(self, scheduler: Any) -> None:
         from distributed import stealing
@@ -102,6 +107,12 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         balance.start()
         for address, worker in scheduler.workers.items():
             self._learn_offer(address, worker.extra.get("rain"))
+        self._site = http.mount(scheduler, self)
+
+    async def before_close(self) -> None:
+        """End the pages; the server's own end waits for nobody who reads them."""
+        if self._site is not None:
+            await http.close(self._site)
 
     # ---- messages
 
