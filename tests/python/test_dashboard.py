@@ -21,6 +21,8 @@ from rain.client import Client, ConfigError, blob, remote
 from rain.dashboard.events import EventStore, MergedEvents, QueryError
 from rain.dashboard.feed import Feed, TooMany
 from rain.dashboard.metrics import metrics_text
+from rain.dashboard.shared import SharedSource
+from rain.dashboard.source import EngineSource
 from rain.dashboard.status import STATES, merge_status
 
 DEADLINE = 30.0
@@ -658,6 +660,44 @@ def test_rain_run_says_where_the_page_is(tmp_path: Path) -> None:
     status, link, nothing = done.stdout.split()
     assert (status, nothing) == ("200", "None")
     assert done.stderr == f"dashboard: {link}\n"
+
+
+def test_each_of_several_viewers_is_told_everything() -> None:
+    with Client(cpus=2) as client, client.new_session("s", on_error="continue") as session:
+        shared = SharedSource(EngineSource(client._engine, {"py": "Python"}))
+        told: dict[str, list[str]] = {"a": [], "b": []}
+
+        def look(viewer: str) -> None:
+            (seen,) = shared.look(viewer, page=True)
+            told[viewer] += [run[3] for run in seen["runs"]]
+            told[viewer] += ["failure" for _ in seen["failures"]]
+
+        def run() -> None:
+            add(1, 1)
+            bad = unlucky()
+            session.submit()
+            assert bad.exception() is not None
+            session.wait_all()
+
+        look("a")
+        run()
+        look("a")
+        look("b")  # comes later: of before it is told the failure alone
+        assert sorted(told["a"]) == ["add", "failure", "unlucky"]
+        assert told["b"] == ["failure"]
+        run()
+        for viewer in ("b", "a", "b"):
+            look(viewer)
+        assert len(told["a"]) == 6
+        assert sorted(told["b"][1:]) == ["add", "failure", "unlucky"]
+        shared.look_away("a")
+        run()
+        look("b")
+        assert len(told["b"]) == 7
+        shared.look_away("b")
+        run()
+        assert client._engine.take_runs(10, 0)[1] == []
+        assert "runs" not in shared.look("c")[0]
 
 
 class Governors:

@@ -22,6 +22,7 @@ A last event "end" says that the governor was closed.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections import deque
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rain.dashboard.source import Look, Source
+
+_log = logging.getLogger("rain.dashboard")
 
 INTERVAL = 0.25  # between two looks
 _SHARE = 0.1  # of the time, spent on looking
@@ -105,41 +108,38 @@ class Feed:
         self._wake.set()
 
     def _run(self) -> None:
-        watching = False
         try:
-            while True:
-                with self._lock:
-                    subscriptions = list(self._subscriptions)
-                    if self._closed or not subscriptions:
-                        self._thread = None
-                        return
-                if not watching:
-                    self._source.watch(True)
-                    watching = True
-                began = time.monotonic()
-                self._tell(subscriptions)
-                took = time.monotonic() - began
-                self._wake.clear()
-                if all(each._told for each in self._subscriptions) and not self._closed:
-                    self._wake.wait(max(INTERVAL, took / _SHARE))
-        except RainException:  # the engine is closed
-            with self._lock:
-                self._closed = True
-                self._thread = None
-        finally:
-            self._finish(watching)
-
-    def _finish(self, watching: bool) -> None:
-        if self._closed:
-            with self._lock:
+            self._look_while_somebody_does()
+        except Exception as error:
+            if not isinstance(error, RainException):  # else the engine is closed
+                _log.exception("the dashboard has ended")
+            self._closed = True
+        with self._lock:
+            subscriptions = []
+            if self._closed:
                 subscriptions, self._subscriptions = self._subscriptions, []
-            for subscription in subscriptions:
-                subscription._end()
-        elif watching:
-            try:
-                self._source.watch(False)
-            except RainException:
-                self._closed = True
+                self._thread = None
+        for subscription in subscriptions:
+            subscription._end()
+
+    def _look_while_somebody_does(self) -> None:
+        watching = False
+        while not self._closed:
+            with self._lock:
+                subscriptions = list(self._subscriptions)
+                if not subscriptions and not watching:
+                    self._thread = None  # the next one starts another
+                    return
+            if bool(subscriptions) != watching:
+                watching = not watching
+                self._source.watch(watching)
+                continue
+            began = time.monotonic()
+            self._tell(subscriptions)
+            took = time.monotonic() - began
+            self._wake.clear()
+            if all(each._told for each in self._subscriptions) and not self._closed:
+                self._wake.wait(max(INTERVAL, took / _SHARE))
 
     def _tell(self, subscriptions: Sequence[Subscription]) -> None:
         if self._page is None:

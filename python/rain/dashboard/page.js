@@ -3,7 +3,7 @@
 const STATES = ["waiting", "ready", "running", "finished", "failed", "cancelled", "aborted"];
 const SPANS = 20000;   // that are kept
 const SAMPLES = 5000;  // of how many tasks run
-const WINDOW = 30e6;   // us that are followed
+const WINDOW = [5e6, 30e6];  // us that are followed: as much as there is, within these
 const FRAME = 50;      // ms between two drawings while following
 const byId = name => document.getElementById(name);
 data.states = STATES;
@@ -293,7 +293,7 @@ function frame(time) {
   if (following && zero && time - drawnAt >= FRAME) {
     drawnAt = time;
     to = whole;
-    from = to - WINDOW;
+    from = to - Math.min(Math.max(to, WINDOW[0]), WINDOW[1]);
     draw();
   }
   requestAnimationFrame(frame);

@@ -63,6 +63,9 @@ class Dashboard:
         if self._server.owner != os.getpid():
             return
         _dashboards.discard(self)
+        if threading.current_thread() is self._thread:  # the garbage collector's choice
+            threading.Thread(target=self.close, name="rain-dashboard-end").start()
+            return
         self._site.close()
         if self._thread.is_alive():
             self._server.shutdown()

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import deque
 
+from rain.dashboard.events import MergedEvents
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +98,7 @@ class RemoteSource:
         answer = ask("look", page=False)
         self.engine = "cluster" if isinstance(answer, dict) else "standalone"
         governors = [look["governor"] for look in _flat(answer)]
+        self._events = MergedEvents(self._pull)
         self.began = min((each["began"] for each in governors), default=time.time())
 
     def about(self) -> dict[str, Any]:
@@ -112,9 +115,11 @@ class RemoteSource:
         return _flat(self._ask("look", page=False))
 
     def events(self, criteria: bytes) -> bytes:
-        from rain.dashboard.events import QueryError
+        return self._events.answer(criteria)
 
-        raise QueryError("the service tells its events")
+    def _pull(self, known: dict[str, int]) -> list[dict[str, Any]]:
+        answer = self._ask("events", after=known)
+        return list(answer.values()) if self.engine == "cluster" else [answer]
 
 
 def _flat(answer: Any) -> list[Look]:

@@ -79,7 +79,7 @@ class ClusterSource:
         try:
             answers, _ = asyncio.run_coroutine_threadsafe(asked, self._loop).result(_ANSWER_SECONDS)
         except FutureTimeoutError:
-            raise ConnectionFailed("the governors do not answer") from None
+            return {}  # the scheduler is busy
         except RuntimeError as error:  # the loop is closed
             asked.close()
             raise ConnectionFailed(f"the server ends: {error}") from None
