@@ -174,9 +174,10 @@ def test_a_web_server_of_another_kind_is_named(
 def test_a_port_where_nothing_listens_is_named(census: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        done = call("status", "127.0.0.1", "--http-port", str(free.getsockname()[1]))
+        port = str(free.getsockname()[1])
+        done = call("status", f"127.0.0.1:{port}", "--http-port", port)
     assert done.exit_code == 1
-    assert "Connection refused" in done.stderr
+    assert f"127.0.0.1:{port}: Connection refused; is the server running?" in done.stderr
 
 
 def test_what_does_not_speak_http_is_named(census: Path) -> None:

@@ -94,9 +94,9 @@ def open_log_directory(path: str | None, kind: str) -> str:
 
 @contextmanager
 def work_directory(path: str | None, kind: str) -> Iterator[str]:
-    """Make the directory for data and sockets, with its parents, and have it alone.
+    """Make a private directory for data and sockets below `path`, which no other governor has.
 
-    The default one is removed at the end; of another one what was made in it.
+    It is removed at the end, and a default `path`, too.
 
     Raises
     ------
@@ -107,14 +107,18 @@ def work_directory(path: str | None, kind: str) -> Iterator[str]:
     """
     folder = _made(path or default_directory("work", kind), "--workdir")
     lock = _lock(folder)
+    own = os.path.join(folder, f"{kind}-{os.getpid()}")
     try:
-        yield folder
+        make_private(own)
+        yield own
     finally:
+        shutil.rmtree(own, ignore_errors=True)
         with suppress(OSError):
             os.unlink(os.path.join(folder, _LOCK))
         os.close(lock)
         if path is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                os.rmdir(folder)
 
 
 _LOCK = "rain.lock"
@@ -224,8 +228,7 @@ class Presence:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._entry is not None:
-            leave(self._entry)
+        leave(self._entry)
         self._file.remove()
 
 
@@ -246,6 +249,9 @@ def run_process(body: Callable[[ExitStack], Any]) -> None:
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"{error}; is a server running there already? 'rain status' shows it"
-    return str(error)
+    if not isinstance(error, OSError) or error.strerror is None or isinstance(error, RainException):
+        return str(error)
+    text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if error.errno == errno.EADDRINUSE:
+        text += "; is a server running there already? 'rain status' shows it"
+    return text

@@ -85,10 +85,11 @@ def enter(entry: Entry) -> Entry:
     return entry
 
 
-def leave(entry: Entry) -> None:
+def leave(entry: Entry | None) -> None:
     """Remove the entry, and the directory after the last one."""
-    with suppress(FileNotFoundError):
-        os.unlink(entry.path)
+    if entry is not None:
+        with suppress(FileNotFoundError):
+            os.unlink(entry.path)
     with suppress(OSError):  # others are in it
         os.rmdir(directory())
 

@@ -47,7 +47,10 @@ class Service:
         """Return how it is. Raises ConnectionFailed, saying what is there instead."""
         if self.socket:
             return dict(self.ask("status"))
-        return _fetch(self.http, self.tls)
+        try:
+            return _fetch(self.http, self.tls)
+        except NoPages:  # by default they are for the server's own machine
+            return dict(self.ask("status"))
 
     def ask(self, operation: str, **arguments: Any) -> Any:
         """Ask over the connection that clients use."""
@@ -58,6 +61,10 @@ class Service:
         from rain.engine import cluster
 
         return cluster.ask(*self.server, self.tls, operation, **arguments)
+
+
+class NoPages(ConnectionFailed):
+    """Nothing listens where a server has its pages."""
 
 
 def find_service(address: str | None, tls: str | None, http_port: int | None) -> Service:
@@ -170,7 +177,8 @@ def _fetch(address: Address, tls: str | None) -> dict[str, Any]:
         if isinstance(error, socket.gaierror):
             raise ConnectionFailed(f"there is no host {address[0]!r}") from error
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise ConnectionFailed(
+        kind = NoPages if isinstance(error, ConnectionRefusedError) else ConnectionFailed
+        raise kind(
             f"{where}: {why}; a server's pages are at port {HTTP_PORT} by default "
             "(--http-listen of the server, --http-port here)"
         ) from error

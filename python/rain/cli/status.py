@@ -72,6 +72,7 @@ def _governor(governor: dict[str, Any]) -> tuple[str, str, str, str, str]:
     executors = (
         f"{executor['type']} ({len(executor['pids'])})" if executor["pids"] else executor["type"]
         for executor in governor.get("executors", [])
+        if executor["type"] != "buildin"
     )
     return (
         str(governor.get("name") or governor.get("address", "")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ from rain.common.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _MISSING = (
@@ -104,6 +106,32 @@ def security(folder: str | None) -> Any:
         return made
     except (OSError, ValueError) as error:
         raise ConfigError(f"the certificates in {folder} cannot be used: {error}") from error
+
+
+def encrypt_pages(folder: str) -> None:
+    """Have the HTTP server of this process' scheduler use TLS, with our certificate."""
+    import dask
+
+    dask.config.set(
+        {
+            "distributed.scheduler.dashboard.tls.cert": os.path.join(folder, "cert.pem"),
+            "distributed.scheduler.dashboard.tls.key": os.path.join(folder, "key.pem"),
+        }
+    )
+
+
+@contextlib.contextmanager
+def scratch_in(folder: str) -> Iterator[None]:
+    """Within, Dask has its directory of locks, which it would leave behind, below `folder`."""
+    import shutil
+
+    import dask
+
+    with dask.config.set({"temporary-directory": folder}):
+        try:
+            yield
+        finally:
+            shutil.rmtree(os.path.join(folder, "dask-scratch-space"), ignore_errors=True)
 
 
 def scheme(folder: str | None) -> str:

@@ -46,7 +46,15 @@ def run(
         Of the TLS folder, or distributed is not installed.
     """
     dask_process.configure()
-    asyncio.run(_serve(listen, http_listen, tls, log_directory, ready))
+    if tls is not None:
+        dask_process.encrypt_pages(tls)
+    try:
+        with dask_process.scratch_in(log_directory):
+            asyncio.run(_serve(listen, http_listen, tls, log_directory, ready))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and error.filename is None:
+            error.filename = f"{listen[0]}:{listen[1]}"
+        raise
 
 
 async def _serve(
