@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -373,13 +375,28 @@ def test_metrics_escape_names_and_tell_governors_apart() -> None:
 
 
 def test_statuses_of_governors_are_merged() -> None:
+    def session(id: int, client: str, number: int, **more: Any) -> dict[str, Any]:
+        line = {"id": id, "name": f"{client}'s", "failed": False, "tasks": {"running": id}}
+        return line | {"client": client, "client_session": number} | more
+
+    sessions = {
+        "a": [session(1, "c", 7), session(2, "d", 7, failed=True)],
+        "b": [session(4, "c", 7), session(5, "", 0)],
+    }
     governors = [
-        {"name": name, "sessions": [{"id": 1}], "tasks": {"finished": n, "running": 1}}
+        {"name": name, "sessions": sessions[name], "tasks": {"finished": n, "running": 1}}
         for name, n in (("a", 2), ("b", 3))
     ]
     merged = merge_status("cluster", 5.0, governors)
     assert merged["tasks"] == dict.fromkeys(STATES, 0) | {"finished": 5, "running": 2}
-    assert [(s["governor"], s["id"]) for s in merged["sessions"]] == [("a", 1), ("b", 1)]
+    assert [
+        (s["client"], s["id"], s["governors"], s["failed"], s["tasks"]["running"])
+        for s in merged["sessions"]
+    ] == [
+        ("c", 7, ["a", "b"], False, 5),
+        ("d", 7, ["a"], True, 2),
+        ("", 5, ["b"], False, 5),
+    ]
     assert merged["governors"] == governors
 
 
@@ -613,6 +630,33 @@ def test_stream_ends_with_the_client(client: Client) -> None:
         assert kinds[-1] == "end"
         assert next_event()[0] == "closed"
     assert client.closed
+
+
+def test_odd_bytes_are_refused_in_silence(
+    client: Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    long = b"GET /rain HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n"
+    for data in (bytes(range(256)) * 20, b"GET / HTTP/9.9\r\n\r\n", b"\r\n" * 10, long,
+                 b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+                 b"GET /rain HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+                 b"POST /events HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n{}"):  # fmt: skip
+        with socket.create_connection(address_of(client), DEADLINE) as peer:
+            peer.sendall(data)
+            peer.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while peer.recv(65536):
+                    pass
+    assert ask(client, "GET", "/rain")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fork_leaves_the_page_alone(client: Client) -> None:
+    pid = os.fork()
+    if pid == 0:
+        client.close()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert ask(client, "GET", "/rain")[0] == 200
 
 
 def test_silent_peers_hinder_neither_pages_nor_the_end(client: Client) -> None:

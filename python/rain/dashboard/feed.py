@@ -9,7 +9,7 @@ that only grow what is new. docs/watching.md names what the page shows; the keys
     head       engine, version, began ("all" alone)
     tasks      {state: n};  names [[name, {state: n}], ...];  n_names
     governors  [{name, address, pid, cpus, lag, executors, store, ...}, ...]
-    sessions   [{governor, id, name, failed, tasks}, ...]
+    sessions   [{id, name, client, governors, failed, tasks}, ...]
     blobs      {count, bytes, lines}
     at_work    [[row, group, id, begin], ...];  begin in us since zero
     grow: groups [name, ...]  rows [[label, lane], ...]  failures [{...}, ...]
@@ -30,7 +30,7 @@ from itertools import islice
 
 from rain.common.errors import RainException
 from rain.dashboard.source import NAMES
-from rain.dashboard.status import STATES, add_counts, version
+from rain.dashboard.status import STATES, add_counts, merge_sessions, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -292,11 +292,7 @@ class _Page:
                 | {"lag": look["lag"]}
                 for look in looks
             ],
-            "sessions": [
-                {"governor": look["governor"]["name"], **session}
-                for look in looks
-                for session in look["governor"]["sessions"]
-            ],
+            "sessions": merge_sessions(look["governor"] for look in looks),
             "blobs": {
                 "count": sum(each["count"] for each in blobs),
                 "bytes": sum(each["bytes"] for each in blobs),

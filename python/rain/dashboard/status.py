@@ -101,7 +101,6 @@ def merge_status(
     engine: str,
     began: float,
     governors: Sequence[Mapping[str, Any]],
-    sessions: Sequence[Mapping[str, Any]] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Return what /rain/status.json has.
@@ -112,17 +111,9 @@ def merge_status(
         "embedded", "standalone" or "cluster".
     governors : sequence of dict
         As engine_status() makes them.
-    sessions : sequence of dict, optional
-        Those of clients, where governors have others.
     **more
         Of the process that answers: its address, pid, kind, …
     """
-    if sessions is None:
-        sessions = [
-            {"governor": governor["name"], **session}
-            for governor in governors
-            for session in governor["sessions"]
-        ]
     return {
         "version": version(),
         "engine": engine,
@@ -130,9 +121,30 @@ def merge_status(
         "began": began,
         **more,
         "governors": list(governors),
-        "sessions": list(sessions),
+        "sessions": merge_sessions(governors),
         "tasks": add_counts(governor["tasks"] for governor in governors),
     }
+
+
+def merge_sessions(governors: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the open sessions; one that a client has on several governors is one.
+
+    Its number is the client's then, and its tasks are those that the governors know.
+    """
+    merged: dict[Any, dict[str, Any]] = {}
+    for governor in governors:
+        for session in governor["sessions"]:
+            client = session.get("client")
+            number = session.get("client_session", session["id"]) if client else session["id"]
+            line = merged.setdefault(
+                (client or governor["name"], number),
+                {"id": number, "name": session["name"], "client": client or "",
+                 "failed": False, "governors": [], "tasks": {}},
+            )  # fmt: skip
+            line["failed"] |= session["failed"]
+            line["governors"].append(governor["name"])
+            line["tasks"] = add_counts([line["tasks"], session["tasks"]])
+    return list(merged.values())
 
 
 def add_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -477,6 +477,7 @@ class HostSession:
             "id": self.number,
             "name": self.name,
             "client": self.client,
+            "client_session": self.client_session,
             # The first state is of what is not submitted.
             "tasks": dict(zip(STATES, counts[-len(STATES) :], strict=True)),
             "failed": self._native.failed,
