@@ -233,7 +233,7 @@ class _Page:
         runs, failures, at_work = [], [], []
         for look in looks:
             if self._zero is None:
-                self._zero = look["time"]
+                self._zero = float(int(look["time"]))  # so that ticks are whole seconds
             name = look["governor"]["name"]
             host = name if several else ""
             for label, lane, id, task, state, begin, seconds in look.get("runs", ()):

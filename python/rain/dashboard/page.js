@@ -13,9 +13,11 @@ let zero = 0;           // seconds since the epoch at 0 us
 let ahead = 0;          // what the governor's clock is ahead of this one's, in seconds
 let lines = [];         // of the timeline, by number: {label, lane, row}
 let spans = 0, failures = 0, following = true, ended = false, speeds = [];
-tickText = us => {
-  const time = new Date((zero + us / 1e6) * 1000), text = time.toLocaleTimeString();
-  return to - from > 5e6 ? text : `${text} +${(((zero * 1e6 + us) % 1e6) / 1e3).toFixed(0)} ms`;
+tickText = us => {  // the time of day, as exactly as the ticks are apart
+  const time = new Date((zero + us / 1e6) * 1000), seen = to - from;
+  const digits = seen > 9e6 ? 0 : seen > 9e5 ? 1 : 3;
+  const text = time.toLocaleTimeString([], {hourCycle: "h23"});
+  return digits ? text + (time.getMilliseconds() / 1000).toFixed(digits).slice(1) : text;
 };
 
 // ---- texts

@@ -118,13 +118,17 @@ function drawAxis() {
   context.globalAlpha = 1;
   const between = step(width - LABEL);
   context.textAlign = "center";
+  let used = -Infinity;  // up to where there is text
   for (let tick = Math.ceil(from / between) * between; tick <= to; tick += between) {
     const place = Math.round(x(tick)) + .5;
     context.fillStyle = colours.line;
     context.fillRect(place, CHART, 1, AXIS - CHART);
     context.fillStyle = colours.faint;
     const text = tickText(tick), half = context.measureText(text).width / 2;
-    context.fillText(text, Math.min(Math.max(place, LABEL + half), width - half), CHART + 14);
+    const middle = Math.min(Math.max(place, LABEL + half), width - half);
+    if (middle - half < used) continue;
+    used = middle + half + 8;
+    context.fillText(text, middle, CHART + 14);
   }
   context.textAlign = "left";
   context.fillStyle = colours.line;
