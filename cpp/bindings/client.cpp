@@ -424,6 +424,29 @@ py::object view(const py::object& object) {
   return to_python(data);
 }
 
+/// Of a finished object, wherever its data are; None when there are none.
+std::optional<std::uint64_t> data_size(const py::object& object) {
+  const ObjectHandle* handle = initialised_object(object.ptr());
+  const auto governor = governor_of(handle->session);
+  const ObjectRef record(handle->record);
+  const py::gil_scoped_release unlocked;
+  return governor->data_size(record);
+}
+
+/// Those whose data are finished and not here: [(session's id, object's id)].
+py::list remote_objects(const py::sequence& objects) {
+  const Items items(objects);
+  py::list list;
+  if (!items.governor) return list;
+  std::vector<graph::DataObjectId> ids;
+  {
+    const py::gil_scoped_release unlocked;
+    ids = items.governor->remote_objects(items.objects);
+  }
+  for (const auto& id : ids) list.append(py::make_tuple(id.session, id.id));
+  return list;
+}
+
 /// The data of many finished objects, with one look at the governor.
 py::list views(const py::sequence& objects) {
   const Items items(objects);
@@ -479,7 +502,7 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
                                     const std::vector<ResourceTuple>& resources,
                                     std::uint64_t task_memory_bytes, std::string events_file,
                                     const std::optional<std::string>& spill,
-                                    std::uint64_t inline_limit_bytes) {
+                                    std::uint64_t inline_limit_bytes, bool mirror) {
   GovernorOptions options;
   for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
@@ -492,6 +515,7 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
   options.spill = spill.has_value();
   options.spill_directory = spill.value_or("");
   options.inline_limit_bytes = inline_limit_bytes;
+  options.mirror = mirror;
   return std::make_shared<Engine>(std::move(options));
 }
 
@@ -688,7 +712,7 @@ void bind_engine(py::module_& module) {
       .def(py::init(&make_engine), py::arg("executors"), py::arg("cpus"), py::arg("memory_bytes"),
            py::arg("launcher"), py::arg("run_directory"), py::arg("resources"),
            py::arg("task_memory_bytes"), py::arg("events_file"), py::arg("spill"),
-           py::arg("inline_limit_bytes"))
+           py::arg("inline_limit_bytes"), py::arg("mirror") = false)
       .def_property_readonly("closed", &Engine::closed)
       .def_property_readonly("cpus", &Engine::cpus)
       .def_property_readonly("run_directory", &Engine::run_directory)
@@ -749,11 +773,8 @@ void bind_client(py::module_& module) {
   module.def("unkeep", &unkeep);
   module.def("view", &view);
   module.def("views", &views);
-  module.def("data_size", [](const py::object& object) -> py::object {
-    const auto data = data_of(object);
-    if (!data) return py::none();
-    return py::int_(data->size_bytes);
-  });
+  module.def("data_size", &data_size);
+  module.def("remote_objects", &remote_objects);
   module.def(
       "write_call",
       [](const py::object& task, const py::object& directory) {

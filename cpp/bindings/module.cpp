@@ -7,6 +7,7 @@
 #include "completions.h"
 #include "errors.h"
 #include "executor.h"
+#include "mirror.h"
 #include "objects.h"
 #include "session_views.h"
 #include "upload.h"
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_core, module) {
   bind_objects(module);
   bind_upload(module);
   bind_client(module);
+  bind_mirror(module);
   bind_session_views(module);
   bind_completions(module);
   bind_executor(module);

@@ -296,9 +296,9 @@ PyObject* object_create(PyObject* self, PyObject* const* args, Py_ssize_t count)
     std::string content_type = text_or_empty(args[2], "content_type");
     const DataType data_type = data_type_of(args[4]);
     if (args[3] != Py_None && data_type == DataType::directory)
-      record->data = upload_directory(session, path_text(args[3]));
+      record->data = upload_directory(session->engine, path_text(args[3]));
     else if (args[3] != Py_None)
-      record->data = upload(session, args[3]);
+      record->data = upload(session->engine, args[3]);
     describe(*record, std::move(label), std::move(content_type), data_type);
     record->session = session->record.get();
     record->id = {session->record->id, session->next_id++};
@@ -1044,7 +1044,8 @@ PyObject* task_result(PyObject* self, PyObject*) {
     const double seconds = std::chrono::duration<double>(record.run_time).count();
     const std::string error = record.failure ? record.failure->message : std::string();
     const bool ran = record.run_time.count() > 0;
-    const char* governor = ran ? kOwnGovernor : "";
+    const bool elsewhere = info && !info->governor.empty();
+    const char* governor = elsewhere ? info->governor.c_str() : ran ? kOwnGovernor : "";
     const std::string start = ran ? start_time(record) : std::string();
     if (!info)
       return py::make_tuple(error, record.failure ? record.failure->debug : std::string(), governor,
@@ -1250,7 +1251,13 @@ void bind_objects(py::module_& module) {
   module.def("active_session",
              [] { return py::reinterpret_steal<py::object>(session_facade(active_core())); });
   module.def("make_room", [](const py::object& session, std::uint64_t size_bytes) {
-    return make_room(usable_core(session.ptr()), size_bytes);
+    const auto& engine = usable_core(session.ptr())->engine;
+    if (!engine) return make_ordinary_room(size_bytes);
+    try {
+      return make_room(engine, size_bytes);
+    } catch (const tasklib::base::StoreFull&) {
+      return make_ordinary_room(size_bytes);  // upload() will write it to disk, or say why not
+    }
   });
   module.def("set_default_session", [](const py::object& session) {
     PyObject* next = session.is_none() ? nullptr : incref(session.ptr());

@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "buffer.h"
 #include "errors.h"
 #include "object_data.h"
 
@@ -67,36 +68,20 @@ PyTypeObject* room_type() {
   return type;
 }
 
-class Buffer {
- public:
-  Buffer(PyObject* object, int flags) {
-    if (PyObject_GetBuffer(object, &view_, flags) != 0) throw py::error_already_set();
-  }
-  ~Buffer() { PyBuffer_Release(&view_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-
-  Py_buffer& view() { return view_; }
-  std::size_t size_bytes() const { return static_cast<std::size_t>(view_.len); }
-
- private:
-  Py_buffer view_;
-};
-
 }  // namespace
 
-std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source) {
-  if (Py_TYPE(source) == room_type() && session->engine &&
-      room_of(source).governor.lock() == session->engine->governor())
+std::shared_ptr<graph::ObjectData> upload(const std::shared_ptr<Engine>& engine, PyObject* source) {
+  if (Py_TYPE(source) == room_type() && engine &&
+      room_of(source).governor.lock() == engine->governor())
     return room_of(source).upload.data;
   Buffer buffer(source, PyBUF_FULL_RO);
-  if (!session->engine) {
+  if (!engine) {
     auto data = std::make_shared<OfflineData>();
     data->size_bytes = buffer.size_bytes();
     return data;
   }
-  session->engine->drain();
-  const std::shared_ptr<Governor> governor = session->engine->governor();
+  engine->drain();
+  const std::shared_ptr<Governor> governor = engine->governor();
   if (PyBuffer_IsContiguous(&buffer.view(), 'C')) {
     const py::gil_scoped_release unlocked;
     return governor->put({buffer.view().buf, buffer.size_bytes()}, check_signals);
@@ -111,33 +96,32 @@ std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source
   return room.data;
 }
 
-std::shared_ptr<graph::ObjectData> upload_directory(SessionCore* session, const std::string& path) {
-  if (!session->engine) return std::make_shared<OfflineData>();
-  session->engine->drain();
-  const std::shared_ptr<Governor> governor = session->engine->governor();
+std::shared_ptr<graph::ObjectData> upload_directory(const std::shared_ptr<Engine>& engine,
+                                                    const std::string& path) {
+  if (!engine) return std::make_shared<OfflineData>();
+  engine->drain();
+  const std::shared_ptr<Governor> governor = engine->governor();
   const py::gil_scoped_release unlocked;
   return governor->put_directory(path);
 }
 
-py::object make_room(SessionCore* session, std::uint64_t size_bytes) {
-  if (session->engine && size_bytes >= kInlineLimitBytes) {
-    session->engine->drain();
-    const std::shared_ptr<Governor> governor = session->engine->governor();
-    Governor::Upload upload;
-    try {
-      const py::gil_scoped_release unlocked;
-      upload = governor->allocate(size_bytes, check_signals);
-    } catch (const tasklib::base::StoreFull&) {
-      // upload() will write it to disk, or say why not.
-    }
-    if (upload.data) {
-      PyObject* self = room_type()->tp_alloc(room_type(), 0);
-      if (!self) throw py::error_already_set();
-      new (&room_of(self).upload) Governor::Upload(std::move(upload));
-      new (&room_of(self).governor) std::weak_ptr<Governor>(governor);
-      return py::reinterpret_steal<py::object>(self);
-    }
+py::object make_room(const std::shared_ptr<Engine>& engine, std::uint64_t size_bytes) {
+  if (size_bytes < kInlineLimitBytes) return make_ordinary_room(size_bytes);
+  engine->drain();
+  const std::shared_ptr<Governor> governor = engine->governor();
+  Governor::Upload upload;
+  {
+    const py::gil_scoped_release unlocked;
+    upload = governor->allocate(size_bytes, check_signals);
   }
+  PyObject* self = room_type()->tp_alloc(room_type(), 0);
+  if (!self) throw py::error_already_set();
+  new (&room_of(self).upload) Governor::Upload(std::move(upload));
+  new (&room_of(self).governor) std::weak_ptr<Governor>(governor);
+  return py::reinterpret_steal<py::object>(self);
+}
+
+py::object make_ordinary_room(std::uint64_t size_bytes) {
   auto memory = py::reinterpret_steal<py::object>(
       PyByteArray_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size_bytes)));
   if (!memory) throw py::error_already_set();

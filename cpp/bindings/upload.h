@@ -8,22 +8,28 @@
 #include <memory>
 #include <string>
 
+#include "engine.h"
 #include "graph/records.h"
-#include "session_core.h"
 
 namespace rain::bindings {
 
+// `engine` null: of a session without client.
+
 /// The bytes of a buffer, which is a Room or copied. Releases the GIL. Throws error_already_set,
 /// StoreFull.
-std::shared_ptr<graph::ObjectData> upload(SessionCore* session, PyObject* source);
+std::shared_ptr<graph::ObjectData> upload(const std::shared_ptr<Engine>& engine, PyObject* source);
 
 /// A directory of the user, as a read-only copy. Releases the GIL.
-std::shared_ptr<graph::ObjectData> upload_directory(SessionCore* session, const std::string& path);
+std::shared_ptr<graph::ObjectData> upload_directory(const std::shared_ptr<Engine>& engine,
+                                                    const std::string& path);
 
-/// A writable buffer for a constant that is made by writing: a _core.Room in shared memory, which
-/// upload() takes as it is; or ordinary memory, if it is small, or there is no room or no client.
-/// Releases the GIL.
-pybind11::object make_room(SessionCore* session, std::uint64_t size_bytes);
+/// A writable buffer for data that are made by writing: a _core.Room in shared memory, which
+/// upload() takes as it is; ordinary memory if it is small. Releases the GIL. Throws StoreFull.
+/// Requires: an engine.
+pybind11::object make_room(const std::shared_ptr<Engine>& engine, std::uint64_t size_bytes);
+
+/// The same in ordinary memory.
+pybind11::object make_ordinary_room(std::uint64_t size_bytes);
 
 /// copy_into(target, offset, source): of bytes-like objects, without the GIL.
 void copy_into(const pybind11::object& target, std::size_t offset, const pybind11::object& source);

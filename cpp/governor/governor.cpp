@@ -248,7 +248,6 @@ void Governor::cancel_all(const SessionRef& session) {
 void Governor::unkeep(std::vector<ObjectRef> objects) {
   impl_->run_even_if_closed([&] {
     for (auto& object : objects) {
-      if (Mirror* mirror = impl_->runtime.mirror()) mirror->unkept(*object);
       impl_->runtime.core().on_unkeep(*object, tasklib::base::Clock::now());
     }
   });

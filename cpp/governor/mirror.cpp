@@ -12,7 +12,6 @@ namespace rain {
 using graph::DataObjectId;
 using graph::ObjectRecord;
 using graph::ObjectRef;
-using graph::ObjectState;
 using graph::SessionRef;
 using graph::TaskRecord;
 using graph::TaskRef;
@@ -31,11 +30,6 @@ std::uint64_t key_of(DataObjectId id) {
 
 RemoteData* remote_data(const ObjectRecord& object) {
   return dynamic_cast<RemoteData*>(object.data.get());
-}
-
-/// It goes out inside of the batch that needs it, each time.
-bool is_inline(const Data& data) {
-  return data.size_bytes < kInlineLimitBytes && !data.is_directory();
 }
 
 /// Ids in a failure count from the session that it happened in.
@@ -118,20 +112,21 @@ void Mirror::opened(const SessionRef& session) {
 
 void Mirror::submitted(const SessionRef& session, std::vector<TaskRef> tasks) {
   if (tasks.empty()) return;
-  Session& own = sessions_[session->id];
+  LiveTasks& live = sessions_[session->id];
   const auto submission = std::make_shared<remote::Submission>();
   bool in_order = true;
   for (const TaskRef& task : tasks) {
-    own.live.add(*task);
+    live.add(*task);
     for (const ObjectRef& input : task->inputs) {
       if (!input->data) {
         in_order &= input->producer == nullptr || input->producer->id.id < task->id.id;
         continue;
       }
       if (remote_data(*input)) continue;
-      const auto [constant, added] = submission->constants.try_emplace(
-          input->id.id, std::static_pointer_cast<const Data>(input->data));
-      if (added && !is_inline(*constant->second)) own.sent.insert(input->id.id);
+      // Small ones are inside of each batch that needs them.
+      if (!dynamic_cast<const InlineData*>(input->data.get())) input->lent = true;
+      submission->constants.try_emplace(input->id.id,
+                                        std::static_pointer_cast<const Data>(input->data));
     }
   }
   if (!in_order)  // an input was given to a task after its creation
@@ -140,14 +135,8 @@ void Mirror::submitted(const SessionRef& session, std::vector<TaskRef> tasks) {
   submission->session = session;
   submission->tasks = std::move(tasks);
   submission->methods = methods_;
+  submission->run_means = run_means_;
   outgoing_->push(remote::Submitted{submission});
-}
-
-void Mirror::unkept(const ObjectRecord& object) {
-  if (!object.kept || object.session->closed) return;
-  const ObjectState state = object.state;
-  if (state == ObjectState::unfinished || (state == ObjectState::finished && remote_data(object)))
-    unkept_[object.id.session].push_back(object.id.id);
 }
 
 void Mirror::closed(const graph::SessionRecord& session) {
@@ -167,7 +156,7 @@ void Mirror::changed(const graph::TaskChanged& command) {
   if (!graph::is_terminal(command.to)) return;
   if (!early_.empty()) early_.erase(&task);
   if (const auto own = sessions_.find(task.id.session); own != sessions_.end())
-    own->second.live.remove(task.id.id);
+    own->second.remove(task.id.id);
   if (command.to != TaskState::cancelled && command.to != TaskState::aborted) return;
   if (told_.erase(&task) == 0 && !task.session->closed)
     cancelled_[task.id.session].push_back(task.id.id);
@@ -177,13 +166,7 @@ void Mirror::dropped(const graph::DropData& command) {
   const ObjectRecord& object = *command.object;
   if (!wanted_.empty()) wanted_.erase(key_of(object.id));
   if (object.session->closed) return;
-  if (dynamic_cast<const RemoteData*>(command.data.get())) {
-    // Else it was told before, or goes there as it goes here.
-    if (object.kept) unkept_[object.id.session].push_back(object.id.id);
-    return;
-  }
-  const auto own = sessions_.find(object.id.session);
-  if (own != sessions_.end() && own->second.sent.erase(object.id.id) > 0)
+  if (command.object->lent.exchange(false, std::memory_order_relaxed))
     unkept_[object.id.session].push_back(object.id.id);
 }
 
@@ -201,7 +184,7 @@ void Mirror::flush() {
 void Mirror::apply(std::int32_t session, std::vector<TaskUpdate> updates, TimePoint now) {
   const auto own = sessions_.find(session);
   for (TaskUpdate& update : updates) {
-    TaskRecord* task = own == sessions_.end() ? nullptr : own->second.live.find(update.id);
+    TaskRecord* task = own == sessions_.end() ? nullptr : own->second.find(update.id);
     if (!task || graph::is_terminal(task->state)) {
       ++late_;
       continue;
@@ -224,6 +207,7 @@ void Mirror::apply(TaskRecord& task, TaskUpdate& update, TimePoint now) {
       update.state == TaskState::finished ? nullptr : translated(update.failure, task);
   ending_.outputs.clear();
   take_results(task, update);
+  if (update.state == TaskState::finished) run_means_->measured(task.method, update.run_time);
   core_.on_mirrored(task, ending_, now);
 }
 
@@ -297,7 +281,7 @@ bool Mirror::let_go(const std::vector<SessionRef>& sessions) {
     for (const ObjectRef& object : session->holding) {
       RemoteData* data = remote_data(*object);
       if (!data || !data->was_viewed || data->local.use_count() != 1) continue;
-      if (is_inline(*data)) continue;
+      if (dynamic_cast<const InlineData*>(data->local.get())) continue;
       data->local.reset();
       any = true;
     }

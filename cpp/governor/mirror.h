@@ -10,6 +10,7 @@
 #include "graph/core.h"
 #include "object_data.h"
 #include "remote/outgoing.h"
+#include "remote/run_means.h"
 #include "remote/update.h"
 
 namespace rain {
@@ -53,8 +54,6 @@ class Mirror {
   void opened(const graph::SessionRef& session);
   /// Requires: the Core has taken them, and none has ended.
   void submitted(const graph::SessionRef& session, std::vector<graph::TaskRef> tasks);
-  /// Before the Core hears of it.
-  void unkept(const graph::ObjectRecord& object);
   /// After the Core has heard of it, and its commands were carried out.
   void closed(const graph::SessionRecord& session);
 
@@ -84,18 +83,14 @@ class Mirror {
   Run run_of(const graph::TaskRecord& task) const;
 
  private:
-  struct Session {
-    LiveTasks live;
-    std::unordered_set<std::int32_t> sent;  // constants that take a message of their own
-  };
-
   void apply(graph::TaskRecord& task, remote::TaskUpdate& update, graph::TimePoint now);
   void take_results(graph::TaskRecord& task, remote::TaskUpdate& update);
 
   graph::Core& core_;
   const std::shared_ptr<const MethodTable> methods_;
   const std::shared_ptr<remote::Outgoing> outgoing_ = std::make_shared<remote::Outgoing>();
-  std::unordered_map<std::int32_t, Session> sessions_;                      // that are open
+  const std::shared_ptr<remote::RunMeans> run_means_ = std::make_shared<remote::RunMeans>();
+  std::unordered_map<std::int32_t, LiveTasks> sessions_;                    // that are open
   std::unordered_map<const graph::TaskRecord*, remote::TaskUpdate> early_;  // inputs are unfinished
   std::unordered_set<const graph::TaskRecord*> told_;  // cancelled or aborted there, not only here
   std::unordered_map<std::uint64_t, graph::ObjectRef> wanted_;  // by key_of(id)

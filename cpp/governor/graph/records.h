@@ -81,6 +81,9 @@ struct ObjectRecord : RefCounted<ObjectRecord> {
 
   std::atomic<ObjectState> state{ObjectState::draft};
   std::atomic<bool> kept{false};  // written by the client before submit, then under the token
+  /// Of a mirror: somebody else's governor has the data, or will, and holds them until it is told
+  /// to let go. Written before the governor hears of the object.
+  std::atomic<bool> lent{false};
 
   // Immutable after submit.
   SessionRecord* session = nullptr;  // outlives: kept alive by its records' owner, the Governor

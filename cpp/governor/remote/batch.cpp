@@ -134,12 +134,15 @@ class PartWriter {
     if (has_spec) add_spec(writer, annex, kept, info);
   }
 
-  void add_output(Writer& writer, const ObjectRecord& output) {
+  void add_output(Writer& writer, ObjectRecord& output) {
     const auto* annex = annex_of(output);
     const Keep keep = output.kept.load(std::memory_order_relaxed)          ? kKept
                       : !shared_.empty() && shared_.contains(output.id.id) ? kLent
                                                                            : kNotKept;
-    if (keep != kNotKept) part_.outputs.push_back(output.id.id);
+    if (keep != kNotKept) {
+      output.lent.store(true, std::memory_order_relaxed);
+      part_.outputs.push_back(output.id.id);
+    }
     if (keep == kNotKept && !annex) return writer.uinteger(id_of(output));
     writer.array(annex ? 3 : 2);
     writer.uinteger(id_of(output));

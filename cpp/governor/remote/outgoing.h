@@ -28,8 +28,7 @@ struct Cancelled {
   std::int32_t session;
   std::vector<std::int32_t> tasks;
 };
-/// Objects that nobody will ask for any more: outputs that were kept, and constants that went out
-/// and no unfinished task takes.
+/// Lent objects (ObjectRecord::lent) whose data nobody needs any more.
 struct Unkept {
   std::int32_t session;
   std::vector<std::int32_t> objects;

@@ -16,7 +16,7 @@ namespace rain::remote {
 
 /// Immutable. It keeps all that it names alive; of the records, only what they call immutable after
 /// submit may be read through it, and what is atomic (an object's `kept`, a task's state: one that
-/// is terminal already needs not run).
+/// is terminal already needs not run). Who encodes them sets an output's `lent`.
 /// An input's `producer` is none of that: it goes with the producer.
 /// An input is one of three: an output of a task in here, a constant, or neither: made by an
 /// earlier submit.

@@ -7,6 +7,7 @@ from collections import deque
 
 from rain import _core
 from rain.client.futures import value_of
+from rain.client.views import views
 from rain.common.errors import WaitTimeout
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ class Results:
         """Take the data of all results, which have ended: the session may be closed afterwards."""
         if self._collected is None:
             outputs = [task._outputs[0] for task in self.tasks[self._next :]]
-            self._collected = deque(_core.views(outputs))
+            self._collected = deque(views(outputs))
 
     def _exception_of(self, item: Item) -> BaseException:
         from rain.client.failures import exception_of
@@ -109,10 +110,10 @@ class Results:
             outputs.append(task.output)
         self._next += len(outputs)
         if self._collected is None:
-            views = _core.views(outputs)
+            found = views(outputs)
         else:
-            views = [self._collected.popleft() for _ in outputs]
-        for output, data in zip(outputs, views, strict=True):
+            found = [self._collected.popleft() for _ in outputs]
+        for output, data in zip(outputs, found, strict=True):
             value = value_of(output, data)
             if self._chunked:
                 self._ready.extend(value)

@@ -17,6 +17,7 @@ from rain import _core
 from rain.client.dispatch import Dispatcher, logger
 from rain.client.futures import value_of
 from rain.client.many import Results, is_plain, is_remote, make_chunks, task_maker
+from rain.client.views import views
 from rain.common.errors import ExecutorDied, RainException, TaskCancelled, UsageError, WaitTimeout
 from rain.common.plain import Initialized, InitializerError
 
@@ -215,12 +216,12 @@ class _Pool(Dispatcher):
         if not finished:
             return
         try:
-            views = _core.views([output for _, output in finished])
+            found = views([output for _, output in finished])
         except RainException as error:  # closed meanwhile
             for future, _ in finished:
                 self._end(future, None, error)
             return
-        for (future, output), data in zip(finished, views, strict=True):
+        for (future, output), data in zip(finished, found, strict=True):
             try:
                 value = value_of(output, data)
             except Exception as error:

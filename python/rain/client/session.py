@@ -202,6 +202,9 @@ class Session(_core.SessionBase):
                 problem = _core.first_problem((obj,))
             if problem is not None:
                 self._raise_failure_of(problem)
+            from rain.client.views import views
+
+            data = views((obj,))[0]
         return self._instance(obj, data)
 
     def _instance(self, obj: DataObject, data: _core.Blob | None) -> DataInstance:

@@ -16,12 +16,12 @@ class StoredBlob(NamedTuple):
     """The data of one object.
 
     `place` is "inline" (in the client's own memory), "region" (shared memory), "spilled" or "file"
-    (on disk), or "directory"; `where` the path, or region and offset. `kept`: by the client, and
-    not only by tasks to come. `viewers` are pids of executors, which have `views` in all.
-    `shared`: an object before it in the table has the same bytes. `executors`: the types of the
-    viewers. `tasks`: up to three of the `n_tasks` that need it and have not ended, each (id, type);
-    `failed_tasks`: ids of failed tasks for whose reproduce() it is kept. `made_at`: file and line
-    of the program that made the object or its task, or None.
+    (on disk), "directory", or "remote" (elsewhere); `where` the path, or region and offset.
+    `kept`: by the client, and not only by tasks to come. `viewers` are pids of executors, which
+    have `views` in all. `shared`: an object before it in the table has the same bytes.
+    `executors`: the types of the viewers. `tasks`: up to three of the `n_tasks` that need it and
+    have not ended, each (id, type); `failed_tasks`: ids of failed tasks for whose reproduce() it
+    is kept. `made_at`: file and line of the program that made the object or its task, or None.
     """
 
     id: tuple[int, int]

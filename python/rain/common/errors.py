@@ -68,7 +68,7 @@ class LauncherLost(SessionException):
     """The process that starts executors is gone; a new Client works."""
 
 
-class ServerLost(SessionException, ConnectionError):
+class ServerLost(SessionException, ConnectionFailed):
     """The service or cluster that ran the session's tasks can't be reached any more."""
 
 
