@@ -232,6 +232,14 @@ py::object make_directory(std::shared_ptr<const Data> data, const std::string& p
   return directory;
 }
 
+std::shared_ptr<const Data> data_of_blob(PyObject* object) {
+  if (!PyObject_TypeCheck(object, blob_type)) return nullptr;
+  const BlobObject* blob = live_blob_of(object);
+  if (!blob) throw py::error_already_set();
+  if (!blob->data) return nullptr;
+  return {blob->keep_alive, blob->data};
+}
+
 void bind_blob(py::module_& module) {
   PyObject* type = PyType_FromSpec(&spec);
   if (!type) throw py::error_already_set();

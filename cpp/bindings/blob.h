@@ -16,6 +16,10 @@ pybind11::object make_blob(std::shared_ptr<const Data> data, tasklib::base::Byte
 pybind11::object make_directory(std::shared_ptr<const Data> data, const std::string& path,
                                 std::uint64_t size_bytes);
 
+/// What a Blob, which is not released, shows of an object's data; null: it is none, or it shows
+/// some other buffer.
+std::shared_ptr<const Data> data_of_blob(PyObject* object);
+
 void bind_blob(pybind11::module_& module);
 
 }  // namespace rain::bindings

@@ -54,6 +54,13 @@ const SessionCore* session_of(py::handle item) {
                              : initialised_object(item.ptr())->session;
 }
 
+py::object to_python(std::optional<DataView>& data) {
+  if (!data) return py::none();
+  if (data->directory)
+    return make_directory(std::move(data->keep_alive), data->path, data->size_bytes);
+  return make_blob(std::move(data->keep_alive), data->bytes);
+}
+
 namespace {
 
 /// Throws SessionClosed.
@@ -409,13 +416,6 @@ std::optional<DataView> data_of(const py::object& object) {
   const ObjectRef record(handle->record);
   const py::gil_scoped_release unlocked;
   return governor->view(record);
-}
-
-py::object to_python(std::optional<DataView>& data) {
-  if (!data) return py::none();
-  if (data->directory)
-    return make_directory(std::move(data->keep_alive), data->path, data->size_bytes);
-  return make_blob(std::move(data->keep_alive), data->bytes);
 }
 
 /// The data of a finished object as a Blob; None when there are none.

@@ -3,12 +3,10 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <optional>
 
+#include "governor.h"
 #include "graph/records.h"
-
-namespace rain {
-class Governor;
-}
 
 namespace rain::bindings {
 
@@ -21,6 +19,9 @@ std::shared_ptr<Governor> governor_of(const SessionCore* core);
 graph::TaskRef deciding_task(pybind11::handle item);
 /// Requires: a task or a data object.
 const SessionCore* session_of(pybind11::handle item);
+
+/// A Blob of the data, or None. Moves them out.
+pybind11::object to_python(std::optional<DataView>& data);
 
 /// Adds Engine and what rain.client does with sessions, tasks and data objects.
 void bind_client(pybind11::module_& module);

@@ -7,6 +7,7 @@
 #include "completions.h"
 #include "errors.h"
 #include "executor.h"
+#include "hosted.h"
 #include "mirror.h"
 #include "objects.h"
 #include "session_views.h"
@@ -24,6 +25,7 @@ PYBIND11_MODULE(_core, module) {
   bind_upload(module);
   bind_client(module);
   bind_mirror(module);
+  bind_hosted(module);
   bind_session_views(module);
   bind_completions(module);
   bind_executor(module);
