@@ -9,6 +9,7 @@
 #include "executor.h"
 #include "hosted.h"
 #include "mirror.h"
+#include "hosted.h"
 #include "objects.h"
 #include "session_views.h"
 #include "upload.h"
