@@ -216,7 +216,7 @@ void bind_hosted(py::module_& module) {
                              [](const HostedHandle& handle) { return handle.session->id(); })
       .def_property_readonly("closed", unlocked<&HostedSession::closed>())
       .def_property_readonly("failed", unlocked<&HostedSession::failed>())
-      .def("submit", &submit, py::arg("batch"), py::arg("data"))
+      .def("submit", &submit)
       .def("cancel", unlocked_ids<&HostedSession::cancel>())
       .def("cancel_all", unlocked<&HostedSession::cancel_all>())
       .def("unkeep", unlocked_ids<&HostedSession::unkeep>())
@@ -228,7 +228,7 @@ void bind_hosted(py::module_& module) {
       .def("logs", &log)
       .def("states", unlocked<&HostedSession::states>());
   py::reinterpret_borrow<py::class_<Engine, std::shared_ptr<Engine>>>(module.attr("Engine"))
-      .def("host_session", &host_session, py::arg("name"), py::arg("continue_on_error"));
+      .def("host_session", &host_session);
 }
 
 }  // namespace rain::bindings

@@ -54,7 +54,7 @@ std::uint64_t HostedSession::submit(tasklib::base::ByteView bytes,
   std::uint64_t number = 0;
   {
     const std::lock_guard lock(mutex_);
-    check_not_live(batch);
+    leave_earlier(batch);
     governor->submit(record_, batch.tasks, batch.objects);
     number = ++last_batch_;
     if (batch.tasks.empty())
@@ -145,11 +145,18 @@ void HostedSession::fill(Batch& batch, std::unordered_map<std::int32_t, Supplied
   }
 }
 
-void HostedSession::check_not_live(const Batch& batch) const {
+/// Tasks of the batch may have been here before, if they have ended.
+void HostedSession::leave_earlier(const Batch& batch) {
   if (live_.empty()) return;
-  for (const TaskRef& task : batch.tasks)
-    if (live_.contains(task->id.id))
+  std::vector<TaskRef> earlier;
+  for (const TaskRef& task : batch.tasks) {
+    const auto found = live_.find(task->id.id);
+    if (found == live_.end()) continue;
+    if (!graph::is_terminal(found->second.task->state.load(std::memory_order_acquire)))
       throw InvalidGraph("Task " + task->id.to_string() + " is at work already");
+    earlier.push_back(found->second.task);
+  }
+  for (const TaskRef& task : earlier) leave(*task);
 }
 
 void HostedSession::enter(const ObjectRef& object, std::vector<ObjectRef>& replaced) {

@@ -96,7 +96,7 @@ class HostedSession {
   static void leave_out_lost(Batch& batch, const std::unordered_map<std::int32_t, Supplied>& data);
   static void fill(Batch& batch, std::unordered_map<std::int32_t, Supplied>& data);
   // Under mutex_.
-  void check_not_live(const Batch& batch) const;
+  void leave_earlier(const Batch& batch);
   void enter(const graph::ObjectRef& object, std::vector<graph::ObjectRef>& replaced);
   void leave(const graph::TaskRecord& task);
   void forget_if_gone(const graph::ObjectRecord& object);

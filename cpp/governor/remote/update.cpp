@@ -39,7 +39,7 @@ namespace {
 constexpr std::uint64_t kVersion = 1;
 constexpr std::uint64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kMaxUint32 = std::numeric_limits<std::uint32_t>::max();
-constexpr std::uint64_t kLastKind = static_cast<std::uint64_t>(FailureKind::out_of_memory);
+constexpr std::uint64_t kLastKind = static_cast<std::uint64_t>(FailureKind::connection);
 constexpr std::uint64_t kLastState = static_cast<std::uint64_t>(TaskState::aborted);
 constexpr std::uint64_t kMaxDuration = 1'000'000'000'000'000'000;  // it is subtracted from times
 

@@ -223,6 +223,19 @@ TEST_F(HostedSessionTest, a_task_that_is_at_work_may_not) {
   EXPECT_EQ(governor->holdings().tasks.size(), 1u);
 }
 
+TEST_F(HostedSessionTest, a_task_that_was_cancelled_may_come_again_at_once) {
+  ClientGraph client;
+  const auto slow = client.task("p/slow", {}, 0);
+  const Part part = client.part();
+  const auto first = submit(part);
+  session->cancel({slow->id.id});
+  const auto second = submit(part);
+  wait_for(first);
+  session->cancel({slow->id.id});
+  wait_for(second);
+  EXPECT_EQ(std::ranges::count(ended, first), 1);
+}
+
 TEST_F(HostedSessionTest, failures_are_told_with_all_that_is_known) {
   ClientGraph client;
   const auto fail = client.task("p/fail", {}, 1);
