@@ -9,7 +9,6 @@
 #include "executor.h"
 #include "hosted.h"
 #include "mirror.h"
-#include "hosted.h"
 #include "objects.h"
 #include "session_views.h"
 #include "upload.h"
