@@ -1,4 +1,4 @@
-"""The dashboard beside Dask's pages on a server."""
+"""The dashboard beside Dask's pages on a server, and of a client of a service."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from typing import Any
 import pytest
 
 pytest.importorskip("distributed")
-from test_dashboard import DEADLINE, events_in, parse_metrics
+from rain.client import Client, remote
+from test_dashboard import DEADLINE, events_in, parse_metrics, until
 
 SERVER = """
 import sys
 from rain.governor import server
 server.run(listen=("127.0.0.1", 0), http_listen=("127.0.0.1", 0), tls=None, log_directory="",
            ready=lambda port, http_port: print(port, http_port, flush=True))
+"""
+STANDALONE = """
+import sys
+from rain.governor import unix_service
+unix_service.serve(socket=sys.argv[1], cpus=1, config=None, work_directory=sys.argv[2],
+                   log_directory="", ready=lambda: print("ready", flush=True))
 """
 GOVERNOR = """
 import sys
@@ -30,6 +37,11 @@ worker.run(server=("127.0.0.1", int(sys.argv[1])), listen=("127.0.0.1", 0), cpus
            work_directory=sys.argv[2], log_directory="", tls=None, name=sys.argv[3],
            ready=lambda: print("ready", flush=True))
 """
+
+
+@remote()
+def add(ctx: Any, a: int, b: int) -> bytes:
+    return str(a + b).encode()
 
 
 @contextmanager
@@ -129,3 +141,67 @@ def test_stream_of_a_server_tells_all_governors_and_ends_with_it(census: Path) -
     kinds = [next_event()[0]]
     while kinds[-1] not in ("end", "closed"):
         kinds.append(next_event()[0])
+
+
+def dashboard_port(client: Client) -> int:
+    assert client.dashboard_link is not None
+    return int(client.dashboard_link.split(":")[2].partition("/")[0])
+
+
+def events_of(port: int) -> list[dict[str, Any]]:
+    status, _, body = ask(port, "POST", "/events", b"{}")
+    assert status == 200
+    return [each["event"] for each in json.loads(body)]
+
+
+def run_one(client: Client, port: int, name: str) -> None:
+    """A task runs there, and everything tells of it."""
+    events_of(port)  # from now on there is a log
+    with client.new_session(name) as session:
+        task = add(1, 2)
+        task.output.keep()
+        session.submit()
+        assert task.output.fetch().get_bytes() == b"3"
+        status = until(
+            lambda: (
+                (s := json.loads(ask(port, "GET", "/rain/status.json")[2]))["tasks"]["finished"]
+                and s
+            ),
+            "the task",
+        )
+        assert [s["name"] for s in status["sessions"]] == [name]
+        types = [e for g in status["governors"] for e in g["executors"] if e["type"] == "py"]
+        assert sum(e["processes"] for e in types) == 1
+        assert parse_metrics(ask(port, "GET", "/rain/metrics")[2].decode())
+        events = until(
+            lambda: (e := events_of(port)) and e[-1]["type"] == "TaskFinished" and e, "the event"
+        )
+        opened = next(e for e in events if e["type"] == "SessionNew")
+        assert opened["spec"] == {"name": name}
+        assert events[-1]["task"][0] == opened["session"]
+        assert [e["client"] for e in events if e["type"] == "ClientNew"] == [opened["client"]]
+
+
+def test_client_of_a_service_has_a_page_of_it(census: Path) -> None:
+    socket, work = census / "s", census / "w"
+    work.mkdir()
+    with (
+        process(STANDALONE, str(socket), str(work)),
+        Client(str(socket), dashboard=True) as client,
+    ):
+        port = dashboard_port(client)
+        run_one(client, port, "far")
+        assert json.loads(ask(port, "GET", "/rain/status.json")[2])["engine"] == "standalone"
+        assert b"EventSource" in ask(port, "GET", "/rain")[2]
+    shutil.rmtree(work)
+    socket.unlink(missing_ok=True)
+
+
+def test_server_and_its_clients_pages_tell_of_tasks(cluster: tuple[int, int]) -> None:
+    port, http_port = cluster
+    with Client("127.0.0.1", port, dashboard=True) as client:
+        run_one(client, http_port, "through the server")
+        own = dashboard_port(client)
+        status = json.loads(ask(own, "GET", "/rain/status.json")[2])
+        assert (status["engine"], status["tasks"]["finished"]) == ("cluster", 1)
+        assert len(status["governors"]) == 2

@@ -50,7 +50,7 @@ def open_dashboard(
     if isinstance(engine, MirrorEngine):
         from rain.dashboard.shared import RemoteSource
 
-        return Dashboard(RemoteSource(engine.ask), port)
+        return Dashboard(RemoteSource(engine.ask, engine.kind), port)
 
     def log() -> str:
         path = os.path.join(engine.run_directory, "events.jsonl")

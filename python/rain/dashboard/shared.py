@@ -90,14 +90,15 @@ class RemoteSource:
     Parameters
     ----------
     ask : callable
-        Asks all of them: ``ask("look", page=...)`` returns the looks; of a cluster by governor.
+        Asks all of them: ``ask("look", page=...)`` returns the looks.
+    engine : str
+        "standalone" or "cluster".
     """
 
-    def __init__(self, ask: Callable[..., Any]) -> None:
+    def __init__(self, ask: Callable[..., Any], engine: str) -> None:
+        self.engine = engine
         self._ask = ask
-        answer = ask("look", page=False)
-        self.engine = "cluster" if isinstance(answer, dict) else "standalone"
-        governors = [look["governor"] for look in _flat(answer)]
+        governors = [look["governor"] for look in self.looks()]
         self._events = MergedEvents(self._pull)
         self.began = min((each["began"] for each in governors), default=time.time())
 
@@ -109,20 +110,13 @@ class RemoteSource:
             self._ask("look_away")
 
     def next_looks(self) -> list[Look]:
-        return _flat(self._ask("look", page=True))
+        return list(self._ask("look", page=True))
 
     def looks(self) -> list[Look]:
-        return _flat(self._ask("look", page=False))
+        return list(self._ask("look", page=False))
 
     def events(self, criteria: bytes) -> bytes:
         return self._events.answer(criteria)
 
     def _pull(self, known: dict[str, int]) -> list[dict[str, Any]]:
-        answer = self._ask("events", after=known)
-        return list(answer.values()) if self.engine == "cluster" else [answer]
-
-
-def _flat(answer: Any) -> list[Look]:
-    if isinstance(answer, dict):
-        return [look for _, looks in sorted(answer.items()) for look in looks]
-    return list(answer)
+        return list(self._ask("events", after=known))

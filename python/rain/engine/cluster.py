@@ -165,6 +165,7 @@ def _engine(dask: Any, where: str, remedy: str, own: bool) -> tuple[MirrorEngine
 class ClusterEngine(MirrorEngine):
     """A mirror that also tells what its link has noticed."""
 
+    kind = "cluster"
     _link: ClusterLink
 
     def take_warnings(self) -> list[str]:

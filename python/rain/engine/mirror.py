@@ -71,6 +71,8 @@ class MirrorEngine(_core.Engine):
         Likewise; 0: as much as this machine has.
     """
 
+    kind = "standalone"  # what it is connected to
+
     def __init__(
         self,
         link: Link,

@@ -315,8 +315,8 @@ class Host:
     def _languages(self) -> dict[str, str]:
         return {name: spec.language for name, spec in self.executors.items()}
 
-    def _events_since(self, after: Mapping[str, int]) -> dict[str, Any]:
-        """Return what rain.dashboard.events.MergedEvents wants of a governor."""
+    def _events_since(self, after: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Return what rain.dashboard.events.MergedEvents wants of governors."""
         from rain.dashboard.events import LoggedEvents
 
         def log() -> str:
@@ -329,7 +329,8 @@ class Host:
         events = self._events.since(after.get(self.name, 0))
         with self._lock:  # after the events: all of their sessions are known
             owners = list(self._owners.items())
-        return {"name": self.name, "events": events, "sessions": [[n, *of] for n, of in owners]}
+        sessions = [[number, *owner] for number, owner in owners]
+        return [{"name": self.name, "events": events, "sessions": sessions}]
 
     def _shared_source(self) -> SharedSource:
         from rain.dashboard.shared import SharedSource
@@ -354,8 +355,10 @@ class Host:
             self._closed = True
         for session in self.sessions():
             session.close()
-        if self._pump is not None:
-            self._pump.close()
+        with self._lock:
+            pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.close()
         self.engine.close()
         if self._log_lines is not threading.current_thread():
             self._log_lines.join()

@@ -68,7 +68,9 @@ class ClusterSource:
         return self._events.answer(criteria)
 
     def _pull(self, known: dict[str, int]) -> list[dict[str, Any]]:
-        return list(self._ask("events", {"after": known}).values())
+        return [
+            each for answer in self._ask("events", {"after": known}).values() for each in answer
+        ]
 
     def _looks(self, *, page: bool) -> list[Look]:
         answers = self._ask("look", {"page": page})
