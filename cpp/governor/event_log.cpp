@@ -27,6 +27,7 @@ namespace {
 
 constexpr auto kInterval = std::chrono::milliseconds(500);
 constexpr std::size_t kWriteAt = 1 << 20;         // bytes that wake the thread earlier
+constexpr std::size_t kUsualBytes = 320;          // of a line
 constexpr std::size_t kPendingLimit = 256 << 20;  // of a disk that is stuck: then lines are lost
 
 double wall_clock() {
@@ -53,9 +54,16 @@ std::size_t utf8_length(std::string_view text) {
   return length;
 }
 
+bool is_plain(char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; }
+
 void append_string(std::string& out, std::string_view text) {
   out += '"';
   while (!text.empty()) {
+    const auto plain = static_cast<std::size_t>(
+        std::find_if_not(text.begin(), text.end(), is_plain) - text.begin());
+    out.append(text.substr(0, plain));
+    text.remove_prefix(plain);
+    if (text.empty()) break;
     const std::size_t length = utf8_length(text);
     const char c = text[0];
     if (length == 0) {
@@ -80,27 +88,46 @@ void append_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
+void append_number(std::string& out, std::int64_t number) {
+  char text[24];
+  out.append(text, std::to_chars(text, text + sizeof text, number).ptr);
+}
+
 /// To the microsecond.
 void append_time(std::string& out, double time) {
-  constexpr double kLimit = 1e15;  // beyond it there are no microseconds, nor times
+  constexpr double kLimit = 1e12;  // beyond it there are no microseconds, nor times
   if (!(std::abs(time) < kLimit)) time = 0;
-  char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, time, std::chars_format::fixed, 6);
-  out.append(text, end.ptr);
+  const std::int64_t microseconds = std::llround(std::abs(time) * 1e6);
+  if (std::signbit(time) && microseconds > 0) out += '-';
+  append_number(out, microseconds / 1'000'000);
+  char digits[] = ".000000";
+  for (auto [i, left] = std::pair(6, microseconds % 1'000'000); left > 0; --i, left /= 10)
+    digits[i] = static_cast<char>('0' + left % 10);
+  out += digits;
 }
 
 }  // namespace
 
-EventLine::EventLine(std::string_view event, double time) : text_("{\"event\": ") {
-  append_string(text_, event);
-  key("time");
-  append_time(text_, time);
+EventLine::EventLine(std::string_view event, double time) {
+  text_.reserve(kUsualBytes);
+  text_ += '{';
+  add("event", event);
+  add_time("time", time);
+}
+
+void EventLine::separate() {
+  if (const char last = text_.back(); last != '{' && last != '[') text_ += ", ";
 }
 
 void EventLine::key(std::string_view name) {
-  text_ += ", ";
+  separate();
   append_string(text_, name);
   text_ += ": ";
+}
+
+void EventLine::begin(char opening, char closing) {
+  text_ += opening;
+  closings_ += closing;
 }
 
 EventLine& EventLine::add(std::string_view name, std::string_view text) {
@@ -111,7 +138,7 @@ EventLine& EventLine::add(std::string_view name, std::string_view text) {
 
 EventLine& EventLine::add(std::string_view name, std::int64_t number) {
   key(name);
-  text_ += std::to_string(number);
+  append_number(text_, number);
   return *this;
 }
 
@@ -123,9 +150,49 @@ EventLine& EventLine::add(std::string_view name, double number) {
   return *this;
 }
 
-EventLine& EventLine::add_id(std::int32_t session, std::int32_t id) {
-  key("id");
-  text_ += '[' + std::to_string(session) + ", " + std::to_string(id) + ']';
+EventLine& EventLine::add_time(std::string_view name, double time) {
+  key(name);
+  append_time(text_, time);
+  return *this;
+}
+
+EventLine& EventLine::add_id(std::string_view name, std::int32_t session, std::int32_t id) {
+  return begin_list(name).add_number(session).add_number(id).end();
+}
+
+EventLine& EventLine::begin_list(std::string_view name) {
+  key(name);
+  begin('[', ']');
+  return *this;
+}
+
+EventLine& EventLine::begin_object(std::string_view name) {
+  key(name);
+  begin('{', '}');
+  return *this;
+}
+
+EventLine& EventLine::begin_object() {
+  separate();
+  begin('{', '}');
+  return *this;
+}
+
+EventLine& EventLine::add_pair(std::int64_t first, std::int64_t second) {
+  separate();
+  begin('[', ']');
+  return add_number(first).add_number(second).end();
+}
+
+EventLine& EventLine::add_number(std::int64_t number) {
+  separate();
+  append_number(text_, number);
+  return *this;
+}
+
+EventLine& EventLine::end() {
+  text_ += closings_.back();
+  closings_.pop_back();
   return *this;
 }
 

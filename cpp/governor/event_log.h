@@ -23,14 +23,33 @@ class EventLine {
   EventLine& add(std::string_view key, std::int64_t number);
   /// So that whoever reads it gets the same double.
   EventLine& add(std::string_view key, double number);
+  /// To the microsecond.
+  EventLine& add_time(std::string_view key, double time);
   /// [session, id]
-  EventLine& add_id(std::int32_t session, std::int32_t id);
+  EventLine& add_id(std::int32_t session, std::int32_t id) { return add_id("id", session, id); }
+  EventLine& add_id(std::string_view key, std::int32_t session, std::int32_t id);
+
+  /// What follows, up to the end() that belongs to it, is in a list or object under `key`.
+  EventLine& begin_list(std::string_view key);
+  EventLine& begin_object(std::string_view key);
+  /// The same as an element of the list at hand.
+  EventLine& begin_object();
+  /// An element of the list at hand.
+  EventLine& add_number(std::int64_t number);
+  /// [first, second], an element of the list at hand.
+  EventLine& add_pair(std::int64_t first, std::int64_t second);
+  EventLine& end();
+
+  /// Requires: what was begun has ended.
   std::string take();
 
  private:
+  void separate();
   void key(std::string_view name);
+  void begin(char opening, char closing);
 
   std::string text_;
+  std::string closings_;  // of what is begun, the innermost last
 };
 
 /// The file that events go to, written by a thread of its own twice a second: whoever adds a line

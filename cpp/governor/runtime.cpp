@@ -215,6 +215,7 @@ void Runtime::pump() {
     }
   }
   if (mirror_) mirror_->flush();
+  flush_dropped();
   failed_inputs_.forget_abandoned();
   drain_releases(Clock::now());
   flush_freed();
@@ -344,6 +345,7 @@ void Runtime::changed(const graph::TaskChanged& command) {
   if (mirror_) mirror_->changed(command);
   if (!tallies_.empty()) count(command);
   if (!graph::is_terminal(command.to)) {
+    if (command.to == graph::TaskState::assigned) command.task->began = {};
     if (events_) note_change(command);
     return;
   }
@@ -352,7 +354,7 @@ void Runtime::changed(const graph::TaskChanged& command) {
   if (activity_.keeps_runs() || activity_.keeps_failures()) remember(command);
   if (recording_ || events_) {
     TaskReport line = report(command);
-    if (events_) note_end(line, command.when);
+    if (events_) note_end(line, command);
     if (recording_) reports_.push_back(std::move(line));
   }
   if (command.task->watched) tell_watchers(command.task);
@@ -381,6 +383,7 @@ void Runtime::watch(const std::vector<graph::TaskRef>& tasks,
 
 void Runtime::data_dropped(const graph::DropData& command) {
   if (mirror_) mirror_->dropped(command);
+  if (events_) note_dropped(*command.object);
   failed_inputs_.dropped(*command.object, command.data);
   if (cached_.empty()) return;
   auto found = cached_.find(command.object->id);

@@ -214,7 +214,11 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   // Into the event log, if there is one.
   void note_client(const char* state);
   void note_change(const graph::TaskChanged& command);
-  void note_end(const TaskReport& report, TimePoint when);
+  void note_end(const TaskReport& report, const graph::TaskChanged& command);
+  void note_failure(EventLine& line, const graph::Failure& failure);
+  void note_dropped(const graph::ObjectRecord& object);
+  /// Writes what note_dropped() gathered.
+  void flush_dropped();
   void note_executor(const Session& session, const char* state, const std::string& cause = {});
   void note_log(const Session& session, const LogLine& line);
   void note_store(TimePoint now);
@@ -340,6 +344,12 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   bool recording_ = false;
   std::unique_ptr<EventLog> events_;  // null: nobody wants one
   TimePoint store_noted_{};
+  struct Dropped {
+    tasklib::base::DataObjectId id;
+    std::uint64_t size_bytes;
+  };
+  std::vector<Dropped> dropped_;     // of one session, not in the log yet
+  std::uint64_t failure_bytes_ = 0;  // of texts of failures in the log
   std::unordered_map<const graph::SessionRecord*, Tally> tallies_;  // of watched sessions
   std::vector<TaskReport> reports_;
   Activity activity_;

@@ -55,6 +55,14 @@ FailurePtr make_failure(FailureKind kind, const TaskRecord& task, std::string me
   return failure;
 }
 
+/// When the call began to run, as its executor tells; 0: it doesn't, or can't be believed.
+TimePoint began_of(const tasklib::wire::Result& result, Duration run_time, TimePoint now) {
+  const auto now_ns = static_cast<std::uint64_t>(Duration(now.time_since_epoch()).count());
+  if (result.began_ns > now_ns) return {};
+  const TimePoint began{Duration(result.began_ns)};
+  return run_time <= now - began ? began : TimePoint{};
+}
+
 std::string not_an_input(DataObjectId id) {
   return "Object DataObjectId { session_id: " + std::to_string(id.session) +
          ", id: " + std::to_string(id.id) +
@@ -323,6 +331,7 @@ void Runtime::on_result(Session& session, const InFlight& call, tasklib::wire::R
     }
   }
   if (wanted) {
+    task.began = began_of(result, run_time, now);
     auto& info = result.info;
     task.result.reset();  // of an attempt before
     if (!info.debug.empty() || !info.user.empty() || !result.printed.empty()) {

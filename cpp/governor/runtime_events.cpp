@@ -19,6 +19,13 @@ namespace {
 constexpr std::size_t kErrorBytes = 1000;  // of a failure, in reports
 constexpr auto kStoreInterval = std::chrono::seconds(1);
 
+// In the event log.
+constexpr std::size_t kMostObjects = 32;           // of a task, on one side
+constexpr std::size_t kMostDropped = 256;          // in one line
+constexpr std::size_t kMostAttempts = 8;           // the last ones
+constexpr std::size_t kTextBytes = 16u << 10;      // of each text of a failure
+constexpr std::uint64_t kAllFailures = 64u << 20;  // bytes of all such texts
+
 const char* name_of(TaskState state) {
   switch (state) {
     case TaskState::draft:
@@ -39,6 +46,57 @@ const char* name_of(TaskState state) {
       return "aborted";
   }
   return "";
+}
+
+const char* name_of(graph::FailureKind kind) {
+  using graph::FailureKind;
+  switch (kind) {
+    case FailureKind::task:
+      return "task";
+    case FailureKind::executor:
+      return "executor";
+    case FailureKind::store_full:
+      return "store_full";
+    case FailureKind::cancelled:
+      return "cancelled";
+    case FailureKind::session:
+      return "session";
+    case FailureKind::ancestor:
+      return "ancestor";
+    case FailureKind::launcher:
+      return "launcher";
+    case FailureKind::timeout:
+      return "timeout";
+    case FailureKind::out_of_memory:
+      return "out_of_memory";
+  }
+  return "";
+}
+
+bool is_inside_character(std::string_view text, std::size_t at) {
+  return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80;
+}
+
+/// Of a text that is too long its two ends, and between them how much is missing, which is added
+/// to `cut`.
+std::string excerpt(std::string_view text, std::uint64_t& cut) {
+  if (text.size() <= kTextBytes) return std::string(text);
+  std::size_t begin = kTextBytes / 2, end = text.size() - kTextBytes / 2;
+  while (begin > 0 && is_inside_character(text, begin)) --begin;
+  while (is_inside_character(text, end)) ++end;
+  cut += end - begin;
+  return std::string(text.substr(0, begin)) + "\n[… " + std::to_string(end - begin) +
+         " bytes are left out …]\n" + std::string(text.substr(end));
+}
+
+void add_objects(EventLine& line, std::string_view name, std::string_view number,
+                 const std::vector<graph::ObjectRef>& objects) {
+  if (objects.empty()) return;
+  line.begin_list(name);
+  for (std::size_t i = 0; i < std::min(objects.size(), kMostObjects); ++i)
+    line.add_pair(objects[i]->id.id, static_cast<std::int64_t>(objects[i]->size_bytes));
+  line.end();
+  if (objects.size() > kMostObjects) line.add(number, static_cast<std::int64_t>(objects.size()));
 }
 
 /// The line that says most: the last one of a Python traceback, else the first.
@@ -150,7 +208,11 @@ void Runtime::note_session(const graph::SessionRecord& session, const char* stat
   EventLine line("session", events_->time_of(tasklib::base::Clock::now()));
   line.add("id", std::int64_t{session.id}).add("state", state);
   if (std::string_view(state) == "opened") line.add("name", session.name);
-  if (session.failure) line.add("error", headline(session.failure->message));
+  if (const auto& failure = session.failure) {
+    line.add("error", headline(failure->message));
+    if (failure->origin.session != -1)
+      line.add_id("task", failure->origin.session, failure->origin.id);
+  }
   events_->add(std::move(line));
 }
 
@@ -167,8 +229,10 @@ void Runtime::note_change(const graph::TaskChanged& command) {
   events_->add(std::move(line));
 }
 
-void Runtime::note_end(const TaskReport& report, TimePoint when) {
-  EventLine line("task", events_->time_of(when));
+void Runtime::note_end(const TaskReport& report, const graph::TaskChanged& command) {
+  const auto& task = *command.task;
+  const bool failed = report.state == TaskState::failed;
+  EventLine line("task", events_->time_of(command.when));
   line.add_id(report.id.session, report.id.id)
       .add("state", name_of(report.state))
       .add("type", report.task_type);
@@ -180,9 +244,69 @@ void Runtime::note_end(const TaskReport& report, TimePoint when) {
       .add("in", static_cast<std::int64_t>(report.input_bytes))
       .add("out", static_cast<std::int64_t>(report.output_bytes))
       .add("copied", static_cast<std::int64_t>(report.copied_bytes));
+  if (failed || report.state == TaskState::finished) {
+    if (task.began != TimePoint{}) line.add_time("began", events_->time_of(task.began));
+    add_objects(line, "inputs", "n_inputs", task.inputs);
+    if (!failed) add_objects(line, "outputs", "n_outputs", task.outputs);
+  }
   if (!report.error.empty()) line.add("error", report.error);
+  if (failed && task.failure) note_failure(line, *task.failure);
   events_->add(std::move(line));
-  note_store(when);
+  note_store(command.when);
+}
+
+void Runtime::note_failure(EventLine& line, const graph::Failure& failure) {
+  std::uint64_t cut = 0;
+  const auto add = [&](const char* name, const std::string& text) {
+    if (text.empty()) return;
+    if (failure_bytes_ >= kAllFailures) {
+      cut += text.size();
+      return;
+    }
+    const std::string shown = excerpt(text, cut);
+    failure_bytes_ += shown.size();
+    line.add(name, shown);
+  };
+  line.begin_object("failure").add("kind", name_of(failure.kind));
+  add("message", failure.message);
+  add("debug", failure.debug);
+  add("report", failure.report);
+  line.begin_list("attempts");
+  const auto& attempts = failure.attempts;
+  const std::size_t skipped = attempts.size() - std::min(attempts.size(), kMostAttempts);
+  for (std::size_t i = skipped; i < attempts.size(); ++i) {
+    const auto& attempt = attempts[i];
+    line.begin_object()
+        .add("kind", name_of(attempt.kind))
+        .add("executor", std::int64_t{attempt.executor.value})
+        .add("pid", std::int64_t{attempt.pid})
+        .add("seconds", std::chrono::duration<double>(attempt.duration).count());
+    if (attempt.message != failure.message) add("message", attempt.message);
+    line.end();
+  }
+  line.end();
+  if (skipped > 0) line.add("n_attempts", static_cast<std::int64_t>(attempts.size()));
+  if (cut > 0) line.add("cut", static_cast<std::int64_t>(cut));
+  line.end();
+}
+
+void Runtime::note_dropped(const graph::ObjectRecord& object) {
+  if (dropped_.size() >= kMostDropped ||
+      (!dropped_.empty() && dropped_.front().id.session != object.id.session)) {
+    flush_dropped();
+  }
+  dropped_.push_back({object.id, object.size_bytes});
+}
+
+void Runtime::flush_dropped() {
+  if (!events_ || dropped_.empty()) return;
+  EventLine line("data", events_->time_of(tasklib::base::Clock::now()));
+  line.add("session", std::int64_t{dropped_.front().id.session}).begin_list("dropped");
+  for (const auto& object : dropped_)
+    line.add_pair(object.id.id, static_cast<std::int64_t>(object.size_bytes));
+  line.end();
+  events_->add(std::move(line));
+  dropped_.clear();
 }
 
 void Runtime::note_executor(const Session& session, const char* state, const std::string& cause) {

@@ -367,7 +367,8 @@ void Runtime::on_registered(Session& session) {
   offers_[session.type] = {session.tasks(), nullptr, session.protocol() == Protocol::cbor1,
                            session.build};
   ++changes_;
-  if (session.protocol() == Protocol::cbor2) session.send_welcome(inline_limit_bytes_);
+  if (session.protocol() == Protocol::cbor2)
+    session.send_welcome(inline_limit_bytes_, events_ != nullptr);
   dirty_.push_back(&session);
   core_.on_executor_ready(session.id, session.traits(), Clock::now());
 }

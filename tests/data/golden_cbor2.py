@@ -102,6 +102,10 @@ FRAMES: dict[str, tuple[str, list[Any]]] = {
         ],
     ),
     "result_required_keys": ("to_governor", ["result", {"seq": 1, "task": [1, 2]}]),
+    "result_began": (
+        "to_governor",
+        ["result", {"seq": 1, "task": [1, 2], "ns": 1000, "began": 1099511627776}],
+    ),
     "released": ("to_governor", ["released", {"blobs": [[3, 64, 5], [4, 0, 0]]}]),
     "lease_request": ("to_governor", ["lease_request", {"request": 4, "size": 5368709120}]),
     "lease_returned": ("to_governor", ["lease_returned", {"regions": [3, 4]}]),

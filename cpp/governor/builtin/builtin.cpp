@@ -283,6 +283,7 @@ void Builtin::end(ExecutorId id, Outcome outcome) {
   TaskRecord& task = *ref;
   const auto now = Clock::now();
   const Duration run_time = now - executor.began;
+  task.began = executor.began;
   auto& core = host_.core();
   if (outcome.cancelled) return core.on_task_cancelled(id, task, now);
   // A task that was cancelled meanwhile is terminal already: its result is dropped by the Core.

@@ -267,8 +267,11 @@ void Core::State::submit(const SessionRef& session, std::vector<TaskRef>& tasks,
   for (TaskRef& task : tasks)
     for (ObjectRef& output : task->outputs)
       output->state.store(ObjectState::unfinished, std::memory_order_release);
-  for (ObjectRef& object : objects)
-    if (!object->producer) object->state.store(ObjectState::finished, std::memory_order_release);
+  for (ObjectRef& object : objects) {
+    if (object->producer) continue;
+    object->size_bytes = object->data->size_bytes;
+    object->state.store(ObjectState::finished, std::memory_order_release);
+  }
 
   session->unfinished_tasks += tasks.size();
   session->live.reserve(session->live.size() + tasks.size());
@@ -313,6 +316,7 @@ void Core::State::finish(TaskRecord& task, std::vector<std::shared_ptr<ObjectDat
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     ObjectRecord& output = *task.outputs[i];
     task.output_bytes += outputs[i]->size_bytes;
+    output.size_bytes = outputs[i]->size_bytes;
     output.data = std::move(outputs[i]);
     output.state.store(ObjectState::finished, std::memory_order_release);
   }

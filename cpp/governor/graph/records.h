@@ -95,6 +95,7 @@ struct ObjectRecord : RefCounted<ObjectRecord> {
 
   // Token holder.
   std::shared_ptr<ObjectData> data;            // set while finished
+  std::uint64_t size_bytes = 0;                // of the data, also of those that were dropped
   std::vector<TaskRecord*> waiting_consumers;  // until finished; with multiplicity
   std::uint32_t unfinished_consumers = 0;      // inputs of live tasks; with multiplicity
   std::uint32_t holding_index = kNoIndex;      // in session->holding; in a draft: submit's mark
@@ -180,6 +181,7 @@ struct TaskRecord : RefCounted<TaskRecord> {
   Duration run_time{0};  // of the handler, when finished or failed
   TimePoint ended{};     // when it became terminal
   std::uint64_t input_bytes = 0, output_bytes = 0, copied_bytes = 0;  // the last: the Governor's
+  TimePoint began{};  // the Governor's: when the call that ended it began to run; 0: not known
 
   ~TaskRecord() {
     for (auto& output : outputs) output->producer = nullptr;

@@ -192,12 +192,13 @@ void ExecutorSession::check_registration(const tasklib::wire::Register& message,
   }
 }
 
-void ExecutorSession::send_welcome(std::uint64_t inline_limit_bytes) {
+void ExecutorSession::send_welcome(std::uint64_t inline_limit_bytes, bool wants_began) {
   tasklib::wire::Welcome welcome;
   welcome.credit = traits_.max_in_flight;
   welcome.inline_limit_bytes = inline_limit_bytes;
   welcome.board = wants_board_;
   welcome.features = {tasklib::wire::kFeatureLog, tasklib::wire::kFeatureSlices};
+  if (wants_began) welcome.features.emplace_back(tasklib::wire::kFeatureBegan);
   welcome.tasklib_version = tasklib::wire::own_version();
   UniqueFd fd;
   if (wants_board_) {

@@ -90,8 +90,8 @@ class ExecutorSession {
   Peer flush();
   bool wants_to_write() const { return connection_ && connection_->has_output(); }
 
-  /// Answers the registration (cbor-2).
-  void send_welcome(std::uint64_t inline_limit_bytes);
+  /// Answers the registration (cbor-2). `wants_began`: results are to say when their call began.
+  void send_welcome(std::uint64_t inline_limit_bytes, bool wants_began);
   /// Queues the call and enters it in the table under the sequence that the Core gave the task.
   /// The views in `flight` are already counted. Throws ProtocolError when the call is too large for
   /// a frame.

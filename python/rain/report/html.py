@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from rain.common.text import seconds_text, size_text
+from rain.report.failure import headline
 from rain.report.timeline import GOVERNOR, spans_of
 
 TYPE_CHECKING = False
@@ -112,21 +113,19 @@ def _failures(run: Run) -> str:
 def _failure(run: Run, task: RunTask) -> str:
     report = task.report
     assert report is not None
-    lines = report.error.rstrip().split("\n")
-    headline = lines[0]
-    if headline.startswith("Traceback "):
-        headline = lines[-1]
+    text = report.error if task.failure is None else task.failure.text()
+    title = headline(report.error)
     attempts = f"{report.attempts} attempt{'s' * (report.attempts != 1)}"
     executor = run.executors.get(task.executor)
     where = f"{executor.type} {executor.pid}" if executor is not None else ""
     facts = " · ".join(part for part in (f"{task.id[0]}/{task.id[1]}", where, attempts) if part)
     head = (
         f"<b>{escape(task.group)}</b> <small>{escape(facts)}</small>"
-        f'<div class="headline">{escape(headline)}</div>'
+        f'<div class="headline">{escape(title)}</div>'
     )
-    if len(lines) == 1:
+    if text.strip() == title:
         return f'<div class="failure">{head}</div>'
-    text = escape(report.error)
+    text = escape(text)
     return f'<details class="failure"><summary>{head}</summary><pre>{text}</pre></details>'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rain.report import Report, TaskReport
 from rain.report.events import VERSION, read_events
+from rain.report.failure import RunFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,15 +24,25 @@ class RunTask:
     waiting, ready, sent, ended : float or None
         First seen while it waited for inputs; the last times that it could run and was sent to an
         executor; its end.
+    began : float or None
+        When its function began in the last call, as far as the executor tells; it ran for
+        `seconds` from then.
     executor : int
         Of the last call, 0 if there was none.
     state : str
     report : TaskReport or None
         None if the log does not have its end.
+    inputs, outputs : list
+        (number of the object in the session, bytes); of very many only the first.
+    n_inputs, n_outputs : int
+        How many there are.
+    failure : RunFailure or None
+        Of a task that failed, unless the log is an old one.
     """
 
     __slots__ = (
-        "ended", "executor", "id", "name", "ready", "report", "sent", "state", "type", "waiting",
+        "began", "ended", "executor", "failure", "id", "inputs", "n_inputs", "n_outputs", "name",
+        "outputs", "ready", "report", "sent", "state", "type", "waiting",
     )  # fmt: skip
 
     def __init__(self, id: tuple[int, int]) -> None:
@@ -41,8 +52,13 @@ class RunTask:
         self.waiting: float | None = None
         self.ready: float | None = None
         self.sent: float | None = None
+        self.began: float | None = None
         self.ended: float | None = None
         self.report: TaskReport | None = None
+        self.inputs: list[tuple[int, int]] = []
+        self.outputs: list[tuple[int, int]] = []
+        self.n_inputs = self.n_outputs = 0
+        self.failure: RunFailure | None = None
 
     @property
     def group(self) -> str:
@@ -69,6 +85,27 @@ class RunExecutor:
         self.ended: float | None = None
 
 
+class RunObject:
+    """A data object that was an input or output of a task that ran.
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+    producer : RunTask or None
+        None: a constant, or not in the log.
+    dropped : float or None
+        When nobody needed its data any more. Times as in RunTask.
+    """
+
+    __slots__ = ("dropped", "producer", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.producer: RunTask | None = None
+        self.dropped: float | None = None
+
+
 class Run:
     """What an event log tells.
 
@@ -85,6 +122,8 @@ class Run:
         Those that ended, in that order, then the others.
     executors : dict
         id -> RunExecutor
+    objects : dict
+        (session, number) -> RunObject
     store : list
         (time, bytes of blobs, bytes of regions, budget)
     log : list
@@ -99,6 +138,7 @@ class Run:
         self.pid = self.cpus = 0
         self.tasks: list[RunTask] = []
         self.executors: dict[int, RunExecutor] = {}
+        self.objects: dict[tuple[int, int], RunObject] = {}
         self.store: list[tuple[float, int, int, int]] = []
         self.log: list[tuple[float, int, tuple[int, int], str]] = []
         self.notes: list[str] = []
@@ -149,6 +189,9 @@ def _add(run: Run, open_tasks: dict[tuple[int, int], RunTask], event: dict[str, 
         _add_task(run, open_tasks, event, time)
     elif kind == "executor":
         _add_executor(run, event, time)
+    elif kind == "data":
+        for number, size in _pairs(event["dropped"]):
+            _object(run, int(event["session"]), number, size).dropped = time
     elif kind == "log":
         task_id = (int(event["id"][0]), int(event["id"][1]))
         run.log.append((time, int(event["executor"]), task_id, str(event["text"])))
@@ -169,6 +212,7 @@ def _add_task(
         task.type, task.name = report.task_type, report.name
         task.executor, task.ended, task.report = int(event.get("executor", 0)), time, report
         run.tasks.append(task)
+        _add_details(run, task, event)
     else:
         task = open_tasks.setdefault(task_id, RunTask(task_id))
         task.type = str(event.get("type", task.type))
@@ -181,6 +225,28 @@ def _add_task(
             task.sent = time
             task.executor = int(event["executor"])
     task.state = state
+
+
+def _add_details(run: Run, task: RunTask, event: dict[str, Any]) -> None:
+    if "began" in event:
+        task.began = float(event["began"]) - run.began
+    task.inputs, task.outputs = (_pairs(event.get(key, ())) for key in ("inputs", "outputs"))
+    task.n_inputs = int(event.get("n_inputs", len(task.inputs)))
+    task.n_outputs = int(event.get("n_outputs", len(task.outputs)))
+    for number, size in task.inputs:
+        _object(run, task.id[0], number, size)
+    for number, size in task.outputs:
+        _object(run, task.id[0], number, size).producer = task
+    if "failure" in event:
+        task.failure = RunFailure(event["failure"])
+
+
+def _pairs(raw: Any) -> list[tuple[int, int]]:
+    return [(int(number), int(size)) for number, size in raw]
+
+
+def _object(run: Run, session: int, number: int, size: int) -> RunObject:
+    return run.objects.setdefault((session, number), RunObject(size))
 
 
 def _add_executor(run: Run, event: dict[str, Any], time: float) -> None:

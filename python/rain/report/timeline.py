@@ -13,6 +13,8 @@ GOVERNOR = 0  # no executor has this id
 # An executor sends the results of short tasks together, so that they seem to have ended at once:
 # by so much a run may be moved to where the executor must have had it.
 _MOST_MOVED = 0.005
+# Where the executor tells when a function began, only by what rounding takes.
+_ROUNDED = 2e-6
 
 
 class Span:
@@ -30,8 +32,8 @@ class Span:
 def spans_of(run: Run) -> dict[int, list[Span]]:
     """Return the spans of each executor that ran something, in the order of their ends.
 
-    The log says when a result came and how long its function ran; two runs of one lane never
-    overlap. Built-in tasks are those of GOVERNOR.
+    The log says how long a function ran and when it began; if not that, when its result came. Two
+    runs of one lane never overlap. Built-in tasks are those of GOVERNOR.
     """
     tasks: dict[int, list[RunTask]] = {}
     for task in run.tasks:
@@ -45,13 +47,15 @@ def _place(tasks: Iterable[RunTask]) -> list[Span]:
     """From the last to the first: each ends where it can, in the first lane that is free then."""
     spans = []
     lanes: list[float] = []  # where the earliest span begins
-    for task in reversed(sorted(tasks, key=lambda task: task.ended or 0.0)):  # noqa: C413 - stable
-        ended, seconds, sent = task.ended or 0.0, task.seconds, task.sent or 0.0
+    for task in reversed(sorted(tasks, key=_end)):  # noqa: C413 - stable
+        ended, seconds = _end(task), task.seconds
+        most_moved = _MOST_MOVED if task.began is None else _ROUNDED
+        earliest = (task.sent or 0.0) if task.began is None else task.began
         ends = (min(ended, free_until) for free_until in lanes)
         fits = (
             (lane, end)
             for lane, end in enumerate(ends)
-            if ended - end <= _MOST_MOVED and end - seconds >= sent - _MOST_MOVED
+            if ended - end <= most_moved and end - seconds >= earliest - most_moved
         )
         lane, end = next(fits, (len(lanes), ended))
         begin = max(end - seconds, 0.0)
@@ -60,6 +64,10 @@ def _place(tasks: Iterable[RunTask]) -> list[Span]:
     _most_used_first(spans, len(lanes))
     spans.reverse()
     return spans
+
+
+def _end(task: RunTask) -> float:
+    return task.began + task.seconds if task.began is not None else task.ended or 0.0
 
 
 def _most_used_first(spans: list[Span], n_lanes: int) -> None:

@@ -3,6 +3,10 @@
 Every process of the run is a process of the trace: the client with its queue and its store, the
 governor's own tasks, and the executors with a line for each call that they run at once. Process
 ids of the trace are the log's ids of executors: those of the system may come again in a long run.
+
+A task's life lies in the client's lines: `inputs` (it waits for them), `queue`, `spawn` (of the
+process that was to run it), `sent`, `run`, `seal` (until the governor had its result). Arrows go
+from the run that made an object to the runs that read it.
 """
 
 from __future__ import annotations
@@ -35,8 +39,9 @@ def write_trace(run: Run, file: TextIO) -> int:
 
 def _events(run: Run) -> Iterator[dict[str, Any]]:
     spans = spans_of(run)
+    of_task = {id(span.task): span for placed in spans.values() for span in placed}
     yield from _process(_CLIENT, f"client {run.pid}", 0)
-    yield from _queue(run, {id(span.task): span for placed in spans.values() for span in placed})
+    yield from _lives(run, of_task)
     yield from _store(run)
     if GOVERNOR in spans:
         yield from _process(GOVERNOR, "governor (buildin)", 1)
@@ -45,6 +50,7 @@ def _events(run: Run) -> Iterator[dict[str, Any]]:
         yield from _process(executor.id, f"{executor.type} {executor.pid}", 1 + executor.id)
         yield from _life(executor, run.seconds)
         yield from _runs(executor.id, spans.get(executor.id, []))
+    yield from _arrows(run, of_task)
     yield from _log(run)
 
 
@@ -53,22 +59,77 @@ def _process(pid: int, name: str, order: int) -> Iterator[dict[str, Any]]:
     yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": order}}
 
 
-def _queue(run: Run, spans: dict[int, Span]) -> Iterator[dict[str, Any]]:
+def _lives(run: Run, spans: dict[int, Span]) -> Iterator[dict[str, Any]]:
     """A task from its submit to its end, and inside of that what it waited for."""
     for task in run.tasks:
-        span = spans.get(id(task))
         ended = run.seconds if task.ended is None else task.ended
-        ran = ended if span is None else span.begin
-        began = next((t for t in (task.waiting, task.ready, task.sent) if t is not None), ended)
+        phases = _phases(run, task, spans.get(id(task)))
+        began = phases[0][1] if phases else ended
         common = {"cat": "task", "id": _id(task), "pid": _CLIENT, "tid": 0}
         yield {"ph": "b", "name": task.group, "ts": _us(began), "args": _facts(task), **common}
-        phases = (("inputs", task.waiting), ("queue", task.ready), ("sent", task.sent))
-        times = [(name, time) for name, time in phases if time is not None]
-        for number, (name, time) in enumerate(times):
-            until = times[number + 1][1] if number + 1 < len(times) else ran
+        for number, (name, time) in enumerate(phases):
+            until = phases[number + 1][1] if number + 1 < len(phases) else ended
             yield {"ph": "b", "name": name, "ts": _us(time), **common}
-            yield {"ph": "e", "name": name, "ts": _us(max(until, time)), **common}
+            yield {"ph": "e", "name": name, "ts": _us(until), **common}
         yield {"ph": "e", "name": task.group, "ts": _us(ended), **common}
+
+
+def _phases(run: Run, task: RunTask, span: Span | None) -> list[tuple[str, float]]:
+    """Return the phases of a task's life, each with when it began; none begins before another."""
+    found: list[tuple[str, float | None]] = [("inputs", task.waiting), ("queue", task.ready)]
+    executor = run.executors.get(task.executor)
+    if executor is not None and task.ready is not None and task.sent is not None:
+        started, registered = executor.started, executor.registered
+        if started is not None and registered is not None and task.ready < registered <= task.sent:
+            found.append(("spawn", max(started, task.ready)))
+            if registered < task.sent:
+                found.append(("queue", registered))
+    found.append(("sent", task.sent))
+    if span is not None:
+        found.append(("run", span.begin))
+        if task.began is not None:
+            found.append(("seal", span.end))
+    phases: list[tuple[str, float]] = []
+    for name, time in found:
+        if time is not None:
+            phases.append((name, max(time, phases[-1][1]) if phases else time))
+    if task.ended is not None:  # by the governor's clock, as all but `run` and `seal`
+        phases = [(name, min(time, task.ended)) for name, time in phases]
+    return phases
+
+
+def _arrows(run: Run, spans: dict[int, Span]) -> Iterator[dict[str, Any]]:
+    """From the task that made an object to each that read it."""
+    number = 0
+    for task in run.tasks:
+        target = spans.get(id(task))
+        if target is None:
+            continue
+        for object_number, size in task.inputs:
+            made = run.objects[task.id[0], object_number]
+            source = spans.get(id(made.producer))
+            if source is None:
+                continue
+            arrival = _us(target.begin)
+            departure = min(_last_inside(source), arrival)
+            if departure < _us(source.begin):
+                continue  # their executors' clocks or the log's rounding disagree
+            number += 1
+            common = {"name": "blob", "cat": "blob", "id": number}
+            facts = {"id": f"{task.id[0]}/{object_number}", "bytes": size}
+            yield {"ph": "s", "ts": departure, **_place(source), **common, "args": facts}
+            yield {"ph": "f", "bp": "e", "ts": arrival, **_place(target), **common, "args": facts}
+
+
+def _last_inside(span: Span) -> float:
+    """Return the last moment that viewers count to the span: its end belongs to what follows."""
+    begin, duration = _us(span.begin), _us(span.end - span.begin)
+    return max(begin, round(begin + duration - 0.001, 3))
+
+
+def _place(span: Span) -> dict[str, int]:
+    builtin = span.task.type.startswith("buildin/")
+    return {"pid": GOVERNOR if builtin else span.task.executor, "tid": span.lane + 1}
 
 
 def _store(run: Run) -> Iterator[dict[str, Any]]:

@@ -48,6 +48,41 @@ TEST(EventLine, is_an_object_of_one_line) {
             "\"state\": \"finished\", \"in\": -5, \"seconds\": 1e-06}\n");
 }
 
+TEST(EventLine, has_lists_and_objects_in_it) {
+  EXPECT_EQ(EventLine("x", 0)
+                .begin_list("pairs")
+                .add_pair(1, 2)
+                .add_pair(-3, 4)
+                .end()
+                .begin_object("inner")
+                .begin_list("none")
+                .end()
+                .begin_list("objects")
+                .begin_object()
+                .add("a", "[")
+                .add("b", "{")
+                .end()
+                .begin_object()
+                .end()
+                .end()
+                .end()
+                .add("last", std::int64_t{1})
+                .take(),
+            "{\"event\": \"x\", \"time\": 0.000000, \"pairs\": [[1, 2], [-3, 4]], \"inner\": "
+            "{\"none\": [], \"objects\": [{\"a\": \"[\", \"b\": \"{\"}, {}]}, \"last\": 1}\n");
+}
+
+TEST(EventLine, times_are_rounded_to_microseconds) {
+  const auto text = [](double time) {
+    const std::string line = EventLine("x", time).take();
+    return line.substr(23, line.size() - 25);
+  };
+  EXPECT_EQ(text(1700000000.000001), "1700000000.000001");
+  EXPECT_EQ(text(0.9999996), "1.000000");
+  EXPECT_EQ(text(-1.25), "-1.250000");
+  EXPECT_EQ(text(-1e-9), "0.000000");
+}
+
 TEST(EventLine, escapes_what_would_end_a_string_or_line) {
   EXPECT_EQ(line_of("a\"b\\c\nd\te\x7f"),
             "{\"event\": \"x\", \"time\": 1.500000, \"text\": "

@@ -539,6 +539,7 @@ TEST(Cbor2, carries_results) {
   sent.held = {0, 3};
   sent.printed = {5, 9, 0, 0};
   sent.exception = std::string("\x80\x05\0", 3);
+  sent.began_ns = 1ull << 50;
   sent.outputs.resize(3);
   sent.outputs[0].location = BlobRef{{1}, 64, 0};
   sent.outputs[1].info.content_type = "text";
@@ -558,6 +559,7 @@ TEST(Cbor2, carries_results) {
   EXPECT_EQ(back.printed.out_end, 9u);
   EXPECT_EQ(back.printed.err_end, 0u);
   EXPECT_EQ(back.exception, sent.exception);
+  EXPECT_EQ(back.began_ns, 1ull << 50);
   ASSERT_EQ(back.outputs.size(), 3u);
   EXPECT_EQ(std::get<BlobRef>(back.outputs[0].location), (BlobRef{{1}, 64, 0}));
   EXPECT_EQ(back.outputs[1].info.content_type, "text");

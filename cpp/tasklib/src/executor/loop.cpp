@@ -282,6 +282,7 @@ void Loop::handle(wire::Welcome&& welcome) {
     for (Worker& worker : workers_) Access::state(*worker.context).streams = this;
   may_send_slices_ =
       std::find(features.begin(), features.end(), wire::kFeatureSlices) != features.end();
+  tells_began_ = std::find(features.begin(), features.end(), wire::kFeatureBegan) != features.end();
   if (!welcome.board) return;
   auto fd = connection_->take_fd();
   if (!fd) throw base::ProtocolError("'welcome' announces a call board, but no descriptor came");

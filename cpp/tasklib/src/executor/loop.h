@@ -137,7 +137,7 @@ class Loop final : private OutputSource, private Streams {
 
   // Set by the receiver before the first call, constant afterwards.
   std::uint64_t inline_limit_bytes_ = UINT64_MAX;
-  bool may_send_slices_ = false;
+  bool may_send_slices_ = false, tells_began_ = false;
   std::optional<blob::CallBoard> board_;
 
   std::mutex mutex_;

@@ -53,7 +53,7 @@ void Loop::run_call(Worker& worker, PendingCall& pending) {
   result.sequence = call.sequence;
   result.success = false;
   result.cancelled = pending.cancelled;
-  result.duration_ns = 0;
+  result.duration_ns = result.began_ns = 0;
   result.copied_bytes = 0;
   result.outputs.clear();
   result.held.clear();
@@ -111,6 +111,9 @@ bool Loop::invoke(Worker& worker, PendingCall& pending) {
   run_function(method.function, *worker.context, pending.inputs, worker.outputs);
   const std::int64_t duration_ns = (Clock::now() - start).count();
   worker.result.duration_ns = static_cast<std::uint64_t>(duration_ns);
+  if (tells_began_)
+    worker.result.began_ns =
+        static_cast<std::uint64_t>(std::chrono::nanoseconds(start.time_since_epoch()).count());
   worker.result.printed = worker.log.end();
   const std::int64_t decayed =
       recent_max_ns > std::int64_t{1} << 50 ? 0 : recent_max_ns - recent_max_ns / 16;

@@ -24,10 +24,10 @@ constexpr std::string_view kObjectInFields[] = {"id",  "as",   "label", "type",
                                                 "dir", "user", "info",  "at"};
 constexpr Shape kObjectIn{"object", kObjectInFields, 8, 0b1};
 
-constexpr std::string_view kResultFields[] = {"seq",  "task",    "failed",   "cancelled",
-                                              "out",  "info",    "ns",       "copied",
-                                              "held", "printed", "exception"};
-constexpr Shape kResult{"result", kResultFields, 11, 0b11};
+constexpr std::string_view kResultFields[] = {"seq",  "task",    "failed",    "cancelled",
+                                              "out",  "info",    "ns",        "copied",
+                                              "held", "printed", "exception", "began"};
+constexpr Shape kResult{"result", kResultFields, 12, 0b11};
 
 constexpr std::string_view kObjectOutFields[] = {"at", "info"};
 constexpr Shape kObjectOut{"output", kObjectOutFields, 2, 0};
@@ -324,6 +324,9 @@ Result read_result(Reader& reader) {
         message.exception = std::string(reinterpret_cast<const char*>(bytes.data), bytes.size);
         break;
       }
+      case 11:
+        message.began_ns = reader.read_uint();
+        break;
     }
   }
   return message;

@@ -156,7 +156,7 @@ void write_cbor2(Writer& writer, const Result& message) {
   write_name(writer, "result");
   writer.map(2 + !message.success + message.cancelled + !message.outputs.empty() + has_info +
              (message.duration_ns != 0) + (message.copied_bytes != 0) + !message.held.empty() +
-             !message.printed.empty() + !message.exception.empty());
+             !message.printed.empty() + !message.exception.empty() + (message.began_ns != 0));
   write_uint(writer, "seq", message.sequence);
   writer.key("task");
   write_id(writer, message.task);
@@ -189,6 +189,7 @@ void write_cbor2(Writer& writer, const Result& message) {
     writer.key("exception");
     writer.bytes(base::ByteView(std::string_view(message.exception)));
   }
+  write_uint_if(writer, "began", message.began_ns);
 }
 
 void write_cbor2(Writer& writer, const Released& message) {

@@ -170,6 +170,8 @@ struct Result {
   std::vector<std::uint32_t> held;  ///< indices of region inputs still viewed after the call
   Printed printed;                  ///< while the handler ran
   std::string exception;            ///< of a failed task in Python, pickled; empty: none
+  std::uint64_t began_ns = 0;  ///< when the handler began, by CLOCK_MONOTONIC; 0: not told. To a
+                               ///< governor that announced kFeatureBegan
 };
 /// Longer pickled exceptions are not sent: the text of the error is.
 constexpr std::size_t kMaxExceptionBytes = 1u << 20;
@@ -306,5 +308,6 @@ constexpr const char* kFeaturePing = "ping";
 constexpr const char* kFeatureSlices = "slices";  ///< of both sides
 // Of governors.
 constexpr const char* kFeatureLog = "log";
+constexpr const char* kFeatureBegan = "began";
 
 }  // namespace tasklib::wire
