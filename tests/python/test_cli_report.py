@@ -227,10 +227,14 @@ def test_trace_has_spawns_runs_and_what_tasks_waited_for(trace: list[dict[str, A
         ("b", "example1/work", 1_000_000),
         ("b", "inputs", 1_000_000),
         ("e", "inputs", 1_500_000),
-        ("b", "queue", 1_500_000),
+        ("b", "spawn", 1_500_000),
+        ("e", "spawn", 2_000_000),
+        ("b", "queue", 2_000_000),
         ("e", "queue", 3_000_000),
         ("b", "sent", 3_000_000),
         ("e", "sent", 3_500_000),
+        ("b", "run", 3_500_000),
+        ("e", "run", 5_000_000),
         ("e", "example1/work", 5_000_000),
     ]
     (line,) = [e for e in trace if e.get("cat") == "log"]

@@ -12,6 +12,7 @@ from the run that made an object to the runs that read it.
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 
 from rain.report.timeline import GOVERNOR, spans_of
 
@@ -75,7 +76,7 @@ def _lives(run: Run, spans: dict[int, Span]) -> Iterator[dict[str, Any]]:
 
 
 def _phases(run: Run, task: RunTask, span: Span | None) -> list[tuple[str, float]]:
-    """Return the phases of a task's life, each with when it began; none begins before another."""
+    """Return the phases of a task's life, each with when it began, in order and none empty."""
     found: list[tuple[str, float | None]] = [("inputs", task.waiting), ("queue", task.ready)]
     executor = run.executors.get(task.executor)
     if executor is not None and task.ready is not None and task.sent is not None:
@@ -95,7 +96,11 @@ def _phases(run: Run, task: RunTask, span: Span | None) -> list[tuple[str, float
             phases.append((name, max(time, phases[-1][1]) if phases else time))
     if task.ended is not None:  # by the governor's clock, as all but `run` and `seal`
         phases = [(name, min(time, task.ended)) for name, time in phases]
-    return phases
+    return [
+        (name, time)
+        for (name, time), after in zip_longest(phases, phases[1:])
+        if name == "run" or after is None or time < after[1]
+    ]
 
 
 def _arrows(run: Run, spans: dict[int, Span]) -> Iterator[dict[str, Any]]:
