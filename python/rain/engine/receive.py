@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 
+from rain import _core
 from rain.common.errors import StoreFull
 from rain.engine import frames, trees
 
@@ -14,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from rain import _core
     from rain.engine.trees import Source
 
 
@@ -31,7 +31,8 @@ def make_room(engine: _core.Engine, size_bytes: int) -> Any:
     try:
         return engine.make_room(size_bytes)
     except StoreFull as full:
-        place = engine.store_usage()["spill_directory"]
+        # Of this process: a mirror's own method asks the other side, on the thread that hears it.
+        place = _core.Engine.store_usage(engine)["spill_directory"]
         if place is None:
             raise
         try:
