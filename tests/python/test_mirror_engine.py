@@ -147,7 +147,8 @@ def test_small_results_come_along_and_large_ones_are_fetched_once(mirrored: Mirr
         large.keep_outputs()
         session.submit()
         session.wait_all()
-        assert large.output.info is not None and large.output.info.size == LARGE
+        assert large.output.info is not None
+        assert large.output.info.size == LARGE
         assert small.output.fetch().get_bytes() == b"small"
         assert link.fetched == []
         first = large.output.fetch()
