@@ -23,10 +23,11 @@ def views(objects: Sequence[DataObject]) -> list[_core.Blob | None]:
         if None not in found:
             break
         missing = _core.remote_objects(objects)
+        if missing:
+            _fetch(objects[0], missing)
+        found = _core.views(objects)  # also if none was: another thread may have brought them
         if not missing:
             break
-        _fetch(objects[0], missing)
-        found = _core.views(objects)
     return found
 
 
