@@ -1,0 +1,234 @@
+"""Graphs on two governors: the same API, the same results."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from clusters import Cluster
+from rain.client import (
+    Client,
+    DependencyFailed,
+    InvalidGraph,
+    RainException,
+    Session,
+    Task,
+    TaskCancelled,
+    TaskException,
+    TaskState,
+    TaskTimeout,
+    blob,
+    directory,
+    tasks,
+)
+from tasks import call, contains
+from world import wait_until
+
+
+@pytest.mark.parametrize("tester", ["cpptester", "pytester"])
+def test_a_task_runs_on_a_governor(session: Session, tester: str) -> None:
+    assert call(f"{tester}/hello", b"you").output.fetch().get_bytes() == b"Hello you!"
+
+
+def test_a_wide_graph_uses_both_governors(session: Session, two: Cluster) -> None:
+    """Each half waits until the other has begun: one governor alone has cpus for two."""
+    waits = [call("gates/meet", directory=str(two.place / "meet"), of=4) for _ in range(4)]
+    total = tasks.Concat(waits)
+    total.keep_outputs()
+    session.submit()
+    pids = total.output.fetch().get_bytes().split()
+    assert {two.governor_of(int(pid)).name for pid in pids} == {"g1", "g2"}
+
+
+def test_objects_pass_between_submits_and_governors(session: Session) -> None:
+    pieces = [call("cpptester/fill", size=100_000 + i, byte=65 + i) for i in range(8)]
+    for piece in pieces:
+        piece.keep_outputs()
+    session.submit()
+    session.wait(pieces)
+    whole = call("pytester/concat", *pieces)
+    assert whole.output.fetch().get_bytes() == b"".join(
+        bytes([65 + i]) * (100_000 + i) for i in range(8)
+    )
+    for i, piece in enumerate(pieces):
+        assert len(piece.output.fetch().get_bytes()) == 100_000 + i
+
+
+def test_a_long_chain_and_a_fan(session: Session) -> None:
+    step: Task = call("cpptester/echo", b"x" * 20_000)
+    for _ in range(300):
+        step = call("cpptester/echo", step)
+    fan = [call("cpptester/concat", step, b"%d" % i) for i in range(50)]
+    last = call("pytester/concat", *fan)
+    expected = b"".join(b"x" * 20_000 + b"%d" % i for i in range(50))
+    assert last.output.fetch().get_bytes() == expected
+
+
+def test_uploads_reach_every_consumer(client: Client, session: Session) -> None:
+    large = blob(os.urandom(3_000_000))
+    shared = client.put(b"s" * 500_000)
+    both = [call("cpptester/concat", large, shared, b"%d" % i) for i in range(6)]
+    for task in both:
+        task.keep_outputs()
+    session.submit()
+    results = [task.output.fetch().get_bytes() for task in both]
+    assert {len(each) for each in results} == {3_500_001}
+    assert {each[-1:] for each in results} == {b"%d" % i for i in range(6)}
+
+
+def test_directories_travel(session: Session, place: Path) -> None:
+    (place / "tree" / "inner").mkdir(parents=True)
+    (place / "tree" / "inner" / "a").write_text("one")
+    uploaded = call("pytester/list_directory", directory(place / "tree"))
+    made = call("pytester/make_directory", outputs=[("d", None, True)], **{"x/y": "two"})
+    listed = call("pytester/list_directory", made)
+    made.keep_outputs()
+    assert uploaded.output.fetch().get_bytes() == b"inner/a=one"
+    assert listed.output.fetch().get_bytes() == b"x/y=two"
+    fetched = made.output.fetch()
+    fetched.write(place / "out")
+    assert (place / "out" / "x" / "y").read_text() == "two"
+
+
+def test_continue_lets_what_does_not_depend_run(session: Session) -> None:
+    bad = call("pytester/fail", b"no")
+    good = call("cpptester/hello", b"a")
+    after_both = call("pytester/concat", bad, good)
+    after_good = call("pytester/concat", good)
+    for task in (bad, good, after_both, after_good):
+        task.keep_outputs()
+    session.submit()
+    with pytest.raises(TaskException, match="no"):
+        bad.wait()
+    with pytest.raises(DependencyFailed) as caught:
+        after_both.wait()
+    assert caught.value.origin_id == bad.id
+    assert after_good.output.fetch().get_bytes() == b"Hello a!"
+
+
+def test_fail_ends_the_session_on_all_governors(client: Client, two: Cluster) -> None:
+    with client.new_session() as session:
+        spins = [call("pytester/spin") for _ in range(3)]
+        session.submit()
+        bad = call("pytester/fail", b"the end")
+        session.submit()
+        with pytest.raises(TaskException, match="the end"):
+            session.wait_all()
+        assert {task.state for task in spins} == {TaskState.cancelled}
+        assert bad.state is TaskState.failed
+    with client.new_session() as session:  # no cpu is held by what spun
+        assert [call("cpptester/hello", b"%d" % i).output.fetch() for i in range(4)]
+
+
+def test_a_running_task_is_cancelled_where_it_runs(session: Session, place: Path) -> None:
+    note = place / "note"
+    spin = call("gates/wait_for", file=str(place / "never"), note=str(note))
+    session.submit()
+    wait_until(note.exists, "it runs")
+    spin.cancel()
+    assert spin.state is TaskState.cancelled
+    with pytest.raises(TaskCancelled):
+        spin.wait()
+    assert call("pytester/hello", b"b").output.fetch().get_bytes() == b"Hello b!"
+
+
+def test_timeouts_and_retries_are_the_governors(session: Session) -> None:
+    slow = Task([], task_type="pytester/spin", timeout=0.3)
+    failing = Task([blob(b"x")], task_type="pytester/fail", retries=2)
+    session.submit()
+    with pytest.raises(TaskTimeout):
+        slow.wait()
+    with pytest.raises(TaskException) as caught:
+        failing.wait()
+    assert len(caught.value.attempts) == 3
+
+
+def test_a_crash_of_an_executor_is_its_tasks_alone(session: Session) -> None:
+    """Trap 8: nobody else is blamed, and no governor goes with it."""
+    others = [call("pytester/hello", b"%d" % i) for i in range(4)]
+    crash = call("pytester/segfault")
+    for task in others:
+        task.keep_outputs()
+    session.submit()
+    with pytest.raises(TaskException) as caught:
+        crash.wait()
+    contains(caught.value, "SIGSEGV")
+    assert [task.output.fetch().get_bytes() for task in others]
+
+
+def test_what_no_governor_can_run_is_an_error_at_submit(session: Session) -> None:
+    call("nosuch/task")
+    with pytest.raises(RainException, match="nosuch"):
+        session.submit()
+
+
+def test_more_cpus_than_any_governor_has_is_an_error_at_submit(session: Session) -> None:
+    Task([], task_type="pytester/pid", cpus=3)
+    with pytest.raises(InvalidGraph, match="cpus"):
+        session.submit()
+
+
+def test_an_executor_of_one_governor_is_used_there(two: Cluster, commands: dict[str, str]) -> None:
+    two.add_governor("g3", executors={"special": commands["pytester"]})
+    with two.client() as client, client.new_session() as session:
+        specials = [call("special/pid") for _ in range(5)]
+        mixed = call("cpptester/concat", *specials)
+        for task in specials:
+            task.keep_outputs()
+        assert mixed.output.fetch().get_bytes()
+        pids = {int(task.output.fetch().get_bytes()) for task in specials}
+        assert {two.governor_of(pid).name for pid in pids} == {"g3"}
+        assert session.active
+
+
+def test_progress_reports_and_infos_come_from_the_governors(two: Cluster) -> None:
+    with two.client(record=True) as client, client.new_session() as session:
+        done = [call("cpptester/hello", b"%d" % i) for i in range(20)]
+        for task in done:
+            task.keep_outputs()
+        session.submit()
+        session.progress(file=open(os.devnull, "w"))  # noqa: SIM115
+        report = client.report()
+        assert len(report) == 20
+        assert {task.state for task in done} == {TaskState.finished}
+        assert len(client.info()["executors"]) >= 2
+        assert json.dumps(client.get_server_info(), default=str)
+
+
+def test_the_first_task_starts_before_the_last_is_submitted(session: Session) -> None:
+    first = call("cpptester/hello", b"1")
+    first.keep_outputs()
+    session.submit()
+    first.wait()
+    second = call("cpptester/concat", first, b"2")
+    assert second.output.fetch().get_bytes() == b"Hello 1!2"
+
+
+def test_later_submits_wait_for_objects_and_not_for_parts(session: Session, place: Path) -> None:
+    """Trap 13, too: the private means by which Dask's scheduler is told are still there."""
+    ready = call("cpptester/hello", b"x")
+    ready.keep_outputs()
+    gate = call("gates/wait_for", ready, file=str(place / "gate"))  # of the same part
+    session.submit()
+    ready.wait()
+    later = call("cpptester/concat", ready, b"later")
+    later.keep_outputs()
+    session.submit()
+    assert later.output.fetch().get_bytes() == b"Hello x!later"
+    assert gate.state is not TaskState.finished
+    (place / "gate").touch()
+    gate.wait()
+
+
+def test_unkept_data_leave_the_governors(client: Client, session: Session) -> None:
+    task = call("cpptester/fill", size=30_000_000, byte=1)
+    task.keep_outputs()
+    session.submit()
+    task.wait()
+    assert client.info()["store"]["blob_bytes"] >= 30_000_000
+    session.unkeep([task.output])
+    wait_until(
+        lambda: client.info()["store"]["blob_bytes"] < 30_000_000, "the store is empty again"
+    )
