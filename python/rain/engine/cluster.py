@@ -667,6 +667,11 @@ class ClusterLink:
                 f"governor {governor} was lost while it ran part {key[3]} of session {key[2]}"
             )
 
+    def _do_restarted(self) -> None:
+        if self._engine is not None:
+            self._engine.connection_lost(f"{self._where} was restarted: create a new Client")
+            self._has_changed()
+
     def _do_want(self, key: Any, object: int, worker: str) -> None:
         self._loop.create_task(self._bring(worker, key, object))
 

@@ -184,6 +184,10 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         self.clients.discard(name)
         self.tell_governors(list(self.offers), do="forget", client=name)
 
+    def restart(self, scheduler: Any) -> None:
+        for name in self.clients:
+            self.tell_client(name, do="restarted")
+
     def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
         if not isinstance(key, tuple) or key[0] not in PREFIXES:
             return
