@@ -227,8 +227,8 @@ def test_unkept_data_leave_the_governors(client: Client, session: Session) -> No
     task.keep_outputs()
     session.submit()
     task.wait()
-    assert client.info()["store"]["blob_bytes"] >= 30_000_000
+    assert client.info()["store"]["blobs_bytes"] >= 30_000_000
     session.unkeep([task.output])
     wait_until(
-        lambda: client.info()["store"]["blob_bytes"] < 30_000_000, "the store is empty again"
+        lambda: client.info()["store"]["blobs_bytes"] < 30_000_000, "the store is empty again"
     )
