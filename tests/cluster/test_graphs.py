@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
-from clusters import Cluster
+from clusters import Cluster, cluster
 from rain.client import (
     Client,
     DependencyFailed,
     InvalidGraph,
+    OutputDir,
     RainException,
     Session,
     Task,
@@ -82,8 +84,10 @@ def test_directories_travel(session: Session, place: Path) -> None:
     (place / "tree" / "inner").mkdir(parents=True)
     (place / "tree" / "inner" / "a").write_text("one")
     uploaded = call("pytester/list_directory", directory(place / "tree"))
-    made = call("pytester/make_directory", outputs=[("d", None, True)], **{"x/y": "two"})
+    uploaded.keep_outputs()
+    made = call("pytester/make_directory", outputs=OutputDir("d"), **{"x/y": "two"})
     listed = call("pytester/list_directory", made)
+    listed.keep_outputs()
     made.keep_outputs()
     assert uploaded.output.fetch().get_bytes() == b"inner/a=one"
     assert listed.output.fetch().get_bytes() == b"x/y=two"
@@ -159,9 +163,8 @@ def test_a_crash_of_an_executor_is_its_tasks_alone(session: Session) -> None:
 
 
 def test_what_no_governor_can_run_is_an_error_at_submit(session: Session) -> None:
-    call("nosuch/task")
     with pytest.raises(RainException, match="nosuch"):
-        session.submit()
+        call("nosuch/task").output.fetch()
 
 
 def test_more_cpus_than_any_governor_has_is_an_error_at_submit(session: Session) -> None:
@@ -170,17 +173,18 @@ def test_more_cpus_than_any_governor_has_is_an_error_at_submit(session: Session)
         session.submit()
 
 
-def test_an_executor_of_one_governor_is_used_there(two: Cluster, commands: dict[str, str]) -> None:
-    two.add_governor("g3", executors={"special": commands["pytester"]})
-    with two.client() as client, client.new_session() as session:
-        specials = [call("special/pid") for _ in range(5)]
-        mixed = call("cpptester/concat", *specials)
-        for task in specials:
-            task.keep_outputs()
-        assert mixed.output.fetch().get_bytes()
-        pids = {int(task.output.fetch().get_bytes()) for task in specials}
-        assert {two.governor_of(pid).name for pid in pids} == {"g3"}
-        assert session.active
+def test_an_executor_of_one_governor_is_used_there(place: Path, commands: dict[str, Any]) -> None:
+    gates = {"gates": commands.pop("gates")}
+    with cluster(place, commands, governors=1) as made:
+        made.add_governor("special", executors=gates)
+        with made.client() as client, client.new_session() as session:
+            specials = [call("gates/meet", directory=str(place / f"m{i}"), of=1) for i in range(5)]
+            mixed = call("cpptester/concat", *specials)
+            mixed.keep_outputs()
+            session.submit()
+            pids = mixed.output.fetch().get_bytes().split()
+            assert len(pids) == 5
+            assert {made.governor_of(int(pid)).name for pid in pids} == {"special"}
 
 
 def test_progress_reports_and_infos_come_from_the_governors(two: Cluster) -> None:
