@@ -43,7 +43,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def commands(cpptester: Path, pytester_command: list[str]) -> dict[str, Any]:
     gates = [sys.executable, str(Path(__file__).with_name("gates.py"))]
     return {"cpptester": str(cpptester), "pytester": pytester_command, "gates": gates}
@@ -56,9 +56,19 @@ def two(place: Path, commands: dict[str, Any]) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def shared(commands: dict[str, Any]) -> Iterator[Cluster]:
+    """As `two`, for all tests of a module, which leave it as it was."""
+    place = Path(tempfile.mkdtemp(prefix="rc-"))
+    with cluster(place, commands) as made:
+        yield made
+    wait_until(lambda: not processes_of(str(place)), "the end of all processes")
+    shutil.rmtree(place)
+
+
 @pytest.fixture
-def client(two: Cluster) -> Iterator[Client]:
-    with two.client() as client:
+def client(shared: Cluster) -> Iterator[Client]:
+    with shared.client() as client:
         yield client
 
 

@@ -34,14 +34,14 @@ def test_a_task_runs_on_a_governor(session: Session, tester: str) -> None:
     assert call(f"{tester}/hello", b"you").output.fetch().get_bytes() == b"Hello you!"
 
 
-def test_a_wide_graph_uses_both_governors(session: Session, two: Cluster) -> None:
-    """Each half waits until the other has begun: one governor alone has cpus for two."""
-    waits = [call("gates/meet", directory=str(two.place / "meet"), of=4) for _ in range(4)]
+def test_a_wide_graph_uses_both_governors(session: Session, shared: Cluster, place: Path) -> None:
+    """Each half waits until the other has begun: one governor alone has cpus for shared."""
+    waits = [call("gates/meet", directory=str(place / "meet"), of=4) for _ in range(4)]
     total = tasks.Concat(waits)
     total.keep_outputs()
     session.submit()
     pids = total.output.fetch().get_bytes().split()
-    assert {two.governor_of(int(pid)).name for pid in pids} == {"g1", "g2"}
+    assert {shared.governor_of(int(pid)).name for pid in pids} == {"g1", "g2"}
 
 
 def test_objects_pass_between_submits_and_governors(session: Session) -> None:
@@ -112,7 +112,7 @@ def test_continue_lets_what_does_not_depend_run(session: Session) -> None:
     assert after_good.output.fetch().get_bytes() == b"Hello a!"
 
 
-def test_fail_ends_the_session_on_all_governors(client: Client, two: Cluster) -> None:
+def test_fail_ends_the_session_on_all_governors(client: Client, shared: Cluster) -> None:
     with client.new_session() as session:
         spins = [call("pytester/spin") for _ in range(3)]
         session.submit()
@@ -174,9 +174,9 @@ def test_more_cpus_than_any_governor_has_is_an_error_at_submit(session: Session)
 
 
 def test_an_executor_of_one_governor_is_used_there(place: Path, commands: dict[str, Any]) -> None:
-    gates = {"gates": commands.pop("gates")}
-    with cluster(place, commands, governors=1) as made:
-        made.add_governor("special", executors=gates)
+    plain = {name: command for name, command in commands.items() if name != "gates"}
+    with cluster(place, plain, governors=1) as made:
+        made.add_governor("special", executors={"gates": commands["gates"]})
         with made.client() as client, client.new_session() as session:
             specials = [call("gates/meet", directory=str(place / f"m{i}"), of=1) for i in range(5)]
             mixed = call("cpptester/concat", *specials)
@@ -187,8 +187,8 @@ def test_an_executor_of_one_governor_is_used_there(place: Path, commands: dict[s
             assert {made.governor_of(int(pid)).name for pid in pids} == {"special"}
 
 
-def test_progress_reports_and_infos_come_from_the_governors(two: Cluster) -> None:
-    with two.client(record=True) as client, client.new_session() as session:
+def test_progress_reports_and_infos_come_from_the_governors(shared: Cluster) -> None:
+    with shared.client(record=True) as client, client.new_session() as session:
         done = [call("cpptester/hello", b"%d" % i) for i in range(20)]
         for task in done:
             task.keep_outputs()
