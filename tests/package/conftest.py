@@ -10,6 +10,21 @@ from pathlib import Path
 import pytest
 from stranger import LIBCBOR_URL, ROOT, Stranger, install, lacks, run
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With pytest-xdist, a process for each wheel: it is built and installed once."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.is_relative_to(HERE):
+            call = getattr(item, "callspec", None)
+            wheel = call.params.get("stranger") if call is not None else None
+            fetched = {"fetched_wheel", "fetched_stranger"} & set(item.fixturenames)
+            group = "fetched" if fetched else wheel or "built"
+            item.add_marker(pytest.mark.xdist_group(group))
+
 
 def one_wheel(folder: Path) -> Path:
     (wheel,) = folder.glob("*.whl")
@@ -55,7 +70,13 @@ def fetched_wheel(
 ) -> Path:
     """From the sdist, as plain pip builds it, with the pinned libcbor."""
     folder = tmp_path_factory.mktemp("fetched")
-    environment = os.environ | {"CMAKE_ARGS": " ".join(libcbor_arguments)}
+    # Where pip unpacks and builds; ccache, if there is one, finds there what the checkout has.
+    (temporary := folder / "temporary").mkdir()
+    environment = os.environ | {
+        "CMAKE_ARGS": " ".join(libcbor_arguments),
+        "TMPDIR": str(temporary),
+        "CCACHE_BASEDIR": str(temporary),
+    }
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, sdist, env=environment)
     return one_wheel(folder)
 
