@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import shutil
@@ -31,7 +32,9 @@ def cpptester() -> Path:
     """The C++ tester: from the build in RAIN_TEST_BUILD, else built against the installed wheel."""
     build = os.environ.get("RAIN_TEST_BUILD")
     if build is not None:
-        subprocess.run(["cmake", "--build", build, "--target", "cpptester"], check=True)
+        with Path(build, "cpptester.lock").open("w") as lock:  # tests run in several processes
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            subprocess.run(["cmake", "--build", build, "--target", "cpptester"], check=True)
         (found,) = (p for p in Path(build).rglob("cpptester") if p.is_file())
         return found
     where = ROOT / "build" / "cpptester"

@@ -1,6 +1,8 @@
 """Runs every test and prints one summary. Run by `make test`, in .venv, after the build.
 
-    python tools/test.py [STAGE…]        stages: ctest, pytest, examples, package; all by default
+    python tools/test.py [STAGE…]    stages: ctest, pytest, alone, examples, package; all by default
+
+Tests run beside one another, one per CPU; those marked "alone" have a stage of their own.
 
 Ends with 1 if anything failed or a stage ran no test; skipped tests are listed with their reason.
 """
@@ -21,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
 BUILD = ROOT / "build" / "release"
 STAGE_SECONDS = 1800  # no stage hangs for ever
+CPUS = str(len(os.sched_getaffinity(0)))
 
 
 @dataclass
@@ -66,22 +69,26 @@ def ctest(report: Path) -> int:
         run("cmake", "--preset", "release", "--log-level=WARNING", *configure)
         or run("cmake", "--build", "--preset", "release")
         or run("ctest", "--preset", "release", "--label-exclude", "stress", "--timeout", "300",
-               "--parallel", str(len(os.sched_getaffinity(0))),
-               "--output-junit", report)
+               "--parallel", CPUS, "--output-junit", report)
     )  # fmt: skip
 
 
-def pytest(report: Path, *paths: str) -> int:
-    return run(sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *paths)
+def pytest(report: Path, *words: str) -> int:
+    return run(sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *words)
 
 
+MOST = ("tests", "--ignore=tests/package", "--ignore=tests/e2e/test_examples.py")
 STAGES: dict[str, Callable[[Path], int]] = {
     "ctest": ctest,
+    # A file's tests stay in one process: they share what its fixtures build.
     "pytest": lambda report: pytest(
-        report, "tests", "--ignore=tests/package", "--ignore=tests/e2e/test_examples.py"
+        report, *MOST, "-m", "not alone", "--numprocesses", CPUS, "--dist", "loadfile"
     ),
+    "alone": lambda report: pytest(report, *MOST, "-m", "alone"),
     "examples": lambda report: pytest(report, "tests/e2e/test_examples.py"),
-    "package": lambda report: pytest(report, "tests/package", "--timeout=1200"),  # it builds
+    "package": lambda report: pytest(  # it builds
+        report, "tests/package", "--timeout=1200", "--numprocesses", CPUS, "--dist", "loadgroup"
+    ),
 }
 
 

@@ -44,6 +44,7 @@ def test_every_small_size_passes_between_all(make_client: MakeClient, size: int)
         seen(client, size, 5, ("cpptester", "pytester"), put)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", HUGE, ids=["2GiB-1", "2GiB+1", "4GiB-1", "4GiB+1"])
 def test_sizes_around_2_and_4_gib_pass_between_all(
     make_client: MakeClient, tester: str, size: int
@@ -58,6 +59,7 @@ def test_sizes_around_2_and_4_gib_pass_between_all(
     assert not any(task.copied_bytes for task in client.report())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", HUGE, ids=["2GiB-1", "2GiB+1", "4GiB-1", "4GiB+1"])
 def test_the_client_puts_sizes_around_2_and_4_gib(make_client: MakeClient, size: int) -> None:
     if not LONG:

@@ -121,6 +121,7 @@ def resident(pid: int) -> tuple[int, int]:
     return shares["Pss"], shares["Private"]
 
 
+@pytest.mark.alone
 def test_a_gibibyte_with_8_readers_is_there_once(make_client: MakeClient, tmp_path: Path) -> None:
     need_memory(3 * GiB)
     client = make_client(cpus=8, memory=2 * GiB, record=True)

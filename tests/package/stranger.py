@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import venv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -87,15 +87,16 @@ class Stranger:
         return self.run(self.python, "-c", CALL_HELLO, program).strip()
 
 
+def libcbor_of(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        carried = [name for name in archive.namelist() if name.startswith("rain/lib/libcbor.so")]
+    return "system" if carried else "fetched"
+
+
 def install(wheel: Path, folder: Path) -> Stranger:
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     (folder / "home").mkdir()
-    names = subprocess.run(
-        [sys.executable, "-m", "zipfile", "-l", wheel], text=True, capture_output=True, check=True
-    ).stdout
-    stranger = Stranger(
-        python, folder / "home", "system" if "rain/lib/libcbor.so" in names else "fetched"
-    )
+    stranger = Stranger(python, folder / "home", libcbor_of(wheel))
     stranger.run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel)
     return stranger

@@ -250,8 +250,8 @@ def test_array_comes_back_as_array(session: Session, array: Any) -> None:
     [
         (0, 5, "No returned value allowed"),
         (1, object, "Invalid result object"),
-        (1, (i for i in "ab"), "Invalid result object"),
-        (2, (i for i in "ab"), "not a sequence type"),
+        pytest.param(1, (i for i in "ab"), "Invalid result object", id="1-generator"),
+        pytest.param(2, (i for i in "ab"), "not a sequence type", id="2-generator"),
         (2, "ab", "not a sequence type"),
         (2, (b"",), "Python task should return 2 outputs, got 1."),
         (("a", "b"), {"a": b""}, "KeyError: 'b'"),
