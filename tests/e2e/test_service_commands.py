@@ -26,8 +26,15 @@ pytest.importorskip("distributed")
 DEADLINE_SECONDS = 60.0  # processes import Dask; the machine may be busy
 
 TASKS = """
-from rain.client import Client, blob, tasks
+from rain.client import Client, blob, remote, tasks
+
+@remote()
+def speak(ctx):
+    print("a task speaks", flush=True)
+    return b""
+
 with Client().new_session() as session:
+    speak().output.fetch()
     parts = [tasks.Concat((blob(b"x" * i), blob(b"y"))) for i in range(20)]
     whole = tasks.Concat([part.output for part in parts])
     whole.output.keep()
@@ -219,6 +226,15 @@ def test_a_service_is_started_used_watched_and_stopped(home: Home, config: Path)
     assert table.stdout.startswith(f"server {told['address']}: 1 governor")
     assert "pytester" in table.stdout
 
+    logs = home.rain("logs", "py")
+    assert logs.returncode == 0, logs.stderr
+    assert logs.stdout == "a task speaks\n"
+    unknown = home.rain("logs", "unheard-of")
+    assert unknown.returncode == 1
+    assert "no executor of type 'unheard-of'" in unknown.stderr
+    store = home.rain("store", "--json")
+    assert [line["governor"] for line in json.loads(store.stdout)] == [governor["name"]]
+
     everyone = [pid for member in members for pid in session_members(member)]
     stopped = home.rain("stop")
     assert stopped.returncode == 0, stopped.stderr
@@ -252,7 +268,9 @@ def test_a_standalone_governor_is_a_service_without_dask(home: Home, config: Pat
     status = home.status()
     assert status["kind"] == "standalone"
     assert status["governors"][0]["cpus"] == 1
-    assert home.rain("store").returncode == 0
+    assert "0 data objects" in home.rain("store").stdout
+    (pid,) = (e["pids"][0] for e in status["governors"][0]["executors"] if e["type"] == "py")
+    assert home.rain("logs", str(pid)).stdout == "a task speaks\n"
     everyone = session_members(governor.pid)
     stopped = home.rain("stop")
     assert stopped.returncode == 0, stopped.stderr
@@ -451,9 +469,10 @@ def test_with_tls_only_holders_of_a_certificate_get_in(home: Home) -> None:
     assert len(home.status()["governors"]) == 1, "the registry knows the certificates"
     done = home.rain("run", "--server", address, script(home, TASKS))
     assert done.returncode == 0, done.stderr
-    for options in ((), ("--tls", other)):
+    for options, message in (((), "wants TLS"), (("--tls", other), "not one to trust")):
         refused = home.rain("governor", address, *options)
         assert refused.returncode == 1
+        assert message in refused.stderr
         assert "Traceback" not in refused.stderr
     assert len(home.status()["governors"]) == 1
     assert home.rain("stop").returncode == 0

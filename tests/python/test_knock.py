@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from rain.cli.tls import make
 from rain.common.errors import ConnectionFailed
 from rain.engine.knock import knock
 
@@ -46,9 +51,78 @@ def test_a_server_that_begins_as_dask_does_is_let_through() -> None:
         knock("127.0.0.1", port)
 
 
-def test_with_tls_it_is_enough_that_something_listens() -> None:
-    with listening(lambda connection: None) as port:
-        knock("127.0.0.1", port, tls=True)
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of two CAs, and one whose certificate has expired."""
+    pytest.importorskip("cryptography")
+    parent = tmp_path_factory.mktemp("certificates")
+    folders = {name: parent / name for name in ("ours", "theirs", "expired")}
+    for name in ("ours", "theirs"):
+        make(str(folders[name]), timedelta(days=1))
+    shutil.copytree(folders["ours"], folders["expired"])
+    make(str(folders["expired"]), timedelta(seconds=-60), renew=True)
+    return folders
+
+
+def greets_encrypted(folder: Path) -> Callable[[socket.socket], None]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(folder / "ca.pem"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+
+    def greet(connection: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as encrypted:
+            encrypted.sendall(DASK)
+
+    return greet
+
+
+def test_with_certificates_of_one_ca_it_is_let_through(certificates: dict[str, Path]) -> None:
+    with listening(greets_encrypted(certificates["ours"])) as port:
+        knock("127.0.0.1", port, tls=str(certificates["ours"]))
+
+
+@pytest.mark.parametrize(
+    ("server", "client", "message"),
+    [
+        ("theirs", "ours", "its certificate is not one to trust"),
+        ("expired", "ours", "certificate has expired"),
+        ("ours", "expired", "does not let in.*EXPIRED"),
+    ],
+)
+def test_wrong_certificates_are_named(
+    certificates: dict[str, Path], server: str, client: str, message: str
+) -> None:
+    with (
+        listening(greets_encrypted(certificates[server])) as port,
+        pytest.raises(ConnectionFailed, match=message),
+    ):
+        knock("127.0.0.1", port, tls=str(certificates[client]))
+
+
+def test_a_server_with_tls_is_named_to_those_without(certificates: dict[str, Path]) -> None:
+    with (
+        listening(greets_encrypted(certificates["ours"])) as port,
+        pytest.raises(ConnectionFailed, match="wants TLS"),
+    ):
+        knock("127.0.0.1", port)
+
+
+def test_a_server_without_tls_is_named_to_those_with(certificates: dict[str, Path]) -> None:
+    with (
+        listening(lambda connection: connection.sendall(DASK)) as port,
+        pytest.raises(ConnectionFailed, match="does not speak TLS"),
+    ):
+        knock("127.0.0.1", port, tls=str(certificates["ours"]))
+
+
+def test_what_is_no_certificate_is_named(tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / name).write_text("nothing")
+    with (
+        listening(lambda connection: None) as port,
+        pytest.raises(ConnectionFailed, match="can't be used"),
+    ):
+        knock("127.0.0.1", port, tls=str(tmp_path))
 
 
 @pytest.mark.parametrize(

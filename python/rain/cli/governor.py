@@ -156,7 +156,7 @@ def command(
         logs = open_log_directory(logdir, "governor")
         work = stack.enter_context(work_directory(workdir, "governor"))
         try:
-            knock(*server_address, tls=folder is not None)
+            knock(*server_address, tls=folder)
         except ConnectionError as error:
             raise click.ClickException(f"Connecting to server failed: {error}") from error
         called = name or f"{socket.gethostname()}-{os.getpid()}"

@@ -53,7 +53,7 @@ def connect(host: str, port: int, *, tls: str | None = None) -> tuple[MirrorEngi
     security = dask_process.security(tls)
     from rain.engine.knock import knock
 
-    knock(host, port, tls=tls is not None)
+    knock(host, port, tls=tls)
     where = f"{host}:{port}"
     try:
         with dask_process.client_settings():
@@ -122,7 +122,7 @@ def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any)
     from rain.engine.knock import knock
     from rain.governor.relay import ASK
 
-    knock(host, port, tls=tls is not None)
+    knock(host, port, tls=tls)
     address = f"{dask_process.scheme(tls)}://{host}:{port}"
 
     async def asked() -> Any:

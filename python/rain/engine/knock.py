@@ -19,15 +19,19 @@ _LISTEN_SECONDS = 1.0  # a server of ours speaks first
 _MOST_FRAME_BYTES = 1 << 16
 
 
-def knock(host: str, port: int, *, seconds: float = SECONDS, tls: bool = False) -> None:
+def knock(host: str, port: int, *, seconds: float = SECONDS, tls: str | None = None) -> None:
     """Return if something that may be a server of ours listens there.
 
-    With `tls` the peer waits for us to speak: then only that it listens is found out.
+    Parameters
+    ----------
+    tls : path, optional
+        Folder of ``rain tls init``: both sides let each other in by its certificates.
 
     Raises
     ------
     ConnectionFailed
-        The message says what is wrong: no such host, nothing listens, no answer, another server.
+        The message says what is wrong: no such host, nothing listens, no answer, another server, a
+        certificate.
     """
     where = f"{host}:{port}"
     deadline = time.monotonic() + seconds
@@ -45,7 +49,9 @@ def knock(host: str, port: int, *, seconds: float = SECONDS, tls: bool = False) 
         why = os.strerror(error.errno) if error.errno else str(error)
         raise ConnectionFailed(f"{where}: {why}{hint}") from error
     with connection:
-        if tls:
+        if tls is not None:
+            first = _receive_encrypted(connection, where, tls, deadline)
+            _judge(where, first)
             return
         first = _receive(connection, min(deadline, time.monotonic() + _LISTEN_SECONDS))
         if first is None:  # it waits for us: an HTTP server would
@@ -56,6 +62,44 @@ def knock(host: str, port: int, *, seconds: float = SECONDS, tls: bool = False) 
             else:
                 first = _receive(connection, deadline)
     _judge(where, first)
+
+
+def _receive_encrypted(
+    connection: socket.socket, where: str, folder: str, deadline: float
+) -> bytes | None:
+    """As _receive(), after a handshake. Raises ConnectionFailed if that fails."""
+    import ssl
+
+    connection.settimeout(max(0.01, deadline - time.monotonic()))
+    try:
+        context = ssl.create_default_context(cafile=os.path.join(folder, "ca.pem"))
+        context.check_hostname = False  # who has a certificate of the CA belongs to the cluster
+        context.load_cert_chain(
+            os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
+        )  # fmt: skip
+    except OSError as error:  # also of what is no certificate
+        raise ConnectionFailed(f"the certificates in {folder} can't be used: {error}") from error
+    try:
+        with context.wrap_socket(connection) as encrypted:
+            return encrypted.recv(64)  # by now it has seen our certificate
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectionFailed(
+            f"{where}: its certificate is not one to trust with {folder}: {error.verify_message}"
+        ) from error
+    except ssl.SSLError as error:
+        reason = str(error.reason or error)
+        if "ALERT" in reason:
+            raise ConnectionFailed(
+                f"{where} does not let in who has the certificate in {folder}: {reason}; both "
+                "sides need certificates of one CA that have not expired"
+            ) from error
+        raise ConnectionFailed(
+            f"{where} does not speak TLS ({reason}): a server without --tls, or no Rain server"
+        ) from error
+    except TimeoutError:
+        return None
+    except OSError:
+        return b""
 
 
 def _receive(connection: socket.socket, deadline: float) -> bytes | None:
