@@ -27,7 +27,8 @@ void Runtime::remember(const graph::TaskChanged& command) {
   run.executor = is_builtin(task.type) ? 0 : task.executor.value;
   run.state = command.to;
   run.run_seconds = std::chrono::duration<double>(task.run_time).count();
-  run.start_seconds = seconds_of(command.when) - run.run_seconds;
+  run.start_seconds = task.began != TimePoint{} ? seconds_of(task.began)
+                                                : seconds_of(command.when) - run.run_seconds;
   activity_.add(run, group_of(task), methods_.name(task.method));
 }
 

@@ -662,6 +662,18 @@ def test_a_fork_leaves_the_page_alone(client: Client) -> None:
     assert ask(client, "GET", "/rain")[0] == 200
 
 
+def test_a_page_that_is_not_read_does_not_hinder_the_end(client: Client) -> None:
+    with socket.create_connection(address_of(client)) as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.sendall(b"GET /rain/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with client.new_session(on_error="continue") as session:
+            for _ in range(300):  # of which the stream tells more than a socket holds
+                unlucky()
+            session.submit()
+            until(lambda: client._engine.activity(1)["tasks"][5] == 300, "failures")
+        client.close()
+
+
 def test_silent_peers_hinder_neither_pages_nor_the_end(client: Client) -> None:
     peers = [socket.create_connection(address_of(client)) for _ in range(150)]
     try:

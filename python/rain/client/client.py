@@ -203,17 +203,17 @@ class Client:
         self.close()
 
     def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            self._engine.close()
         dashboard = getattr(self, "_dashboard", None)
         if dashboard is not None:
             dashboard.close()
-        if hasattr(self, "_engine"):
-            self._engine.close()
 
     def close(self) -> None:
         """End all sessions and all executors, and wait for that. Idempotent."""
+        self._engine.close()
         if self._dashboard is not None:
             self._dashboard.close()
-        self._engine.close()
         if self._task_log is not None:
             self._task_log.join()
         if self._callbacks is not None:

@@ -43,6 +43,7 @@ _log = logging.getLogger("rain.dashboard")
 
 INTERVAL = 0.25  # between two looks
 _SHARE = 0.1  # of the time, spent on looking
+_END_SECONDS = 5.0
 _MOST_RUNS = 20_000  # that a new browser is told
 _MOST_FAILURES = 200
 _MOST_GROUPS = 2000  # names of tasks; the others are one
@@ -57,7 +58,7 @@ class TooMany(RainException):
 class Feed:
     """Looks at a source while somebody is subscribed, in a thread of its own. Thread-safe.
 
-    close() ends all subscriptions; the source is not touched any more when it returns.
+    close() ends all subscriptions, and waits for a look that has begun.
     """
 
     MOST = 32  # subscriptions
@@ -99,7 +100,7 @@ class Feed:
             thread = self._thread
         self._wake.set()
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_END_SECONDS)  # governors elsewhere may not answer
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         with self._lock:

@@ -25,6 +25,8 @@ HOST = "127.0.0.1"
 _NAMES = {HOST, "localhost", "[::1]"}  # what a browser may call it; others are another site's
 _MOST_CONNECTIONS = 100
 _MOST_BODY = 1 << 20
+_LAST_WORDS_SECONDS = 0.5  # for a browser that takes nothing
+_END_SECONDS = 5.0  # for a service that doesn't answer
 
 
 class Dashboard:
@@ -115,11 +117,15 @@ class _Server(ThreadingHTTPServer):
     def end_connections(self) -> None:
         with self._lock:
             connections = dict(self._connections)
-        for connection, thread in connections.items():
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RD)  # what it is being sent still goes out
-            if thread is not threading.current_thread():
-                thread.join()
+        for how, seconds in (
+            (socket.SHUT_RD, _LAST_WORDS_SECONDS),  # what it is being sent still goes out
+            (socket.SHUT_RDWR, _END_SECONDS),
+        ):
+            for connection, thread in connections.items():
+                if thread.is_alive() and thread is not threading.current_thread():
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(how)
+                    thread.join(seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):  # a peer's doing
