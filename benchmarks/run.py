@@ -21,7 +21,7 @@ from pathlib import Path
 from cases import BUILD, HERE
 from rain import _core
 
-GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat", "data", "store")
+GROUPS = ("tasks", "graph", "remote", "pool", "programs", "concat", "data", "store", "cluster")
 
 
 def build_executors() -> None:

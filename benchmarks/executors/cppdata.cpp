@@ -1,4 +1,4 @@
-// Executor "cppdata": makes large blobs and looks at them.
+// Executor "cppdata", or another name that it is given: makes large blobs and looks at them.
 #include <tasklib/executor.h>
 
 #include <cstdint>
@@ -12,8 +12,8 @@ std::unique_ptr<tasklib::DataInstance> text(std::uint64_t number) {
 
 }  // namespace
 
-int main() {
-  tasklib::Executor executor("cppdata");
+int main(int argc, char** argv) {
+  tasklib::Executor executor(argc > 1 ? argv[1] : "cppdata");
   // Config: the size. A blob of it, filled with one value.
   executor.add_task("fill", [](tasklib::Context& ctx, auto&, auto& outputs) {
     auto blob = ctx.alloc(static_cast<std::size_t>(ctx.config().as_int()));

@@ -1,0 +1,357 @@
+"""Two governors on this machine as a cluster, beside plain Dask with two workers."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cases import BUILD, Case, Peer, executors, fraction, installed, met, seconds
+from rain import client as rain
+
+NAMES = ("cluster-noop", "cluster-reduce", "cluster-transfer", "cluster-start", "cluster-status",
+         "cluster-graph")  # fmt: skip
+
+BURST = 20_000
+CHUNKS, CHUNK_BYTES = 16, 128_000_000
+TRANSFER_BYTES = 256_000_000
+GRAPH = 200_000
+_RAIN = str(Path(sys.executable).with_name("rain"))
+_DASK = str(Path(sys.executable).with_name("dask"))
+_STARTED_WITHIN_SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def config(folder: Path, name: str, commands: dict[str, list[str]]) -> Path:
+    file = folder / name
+    file.write_text(
+        "".join(f"[executors.{each}]\ncommand = {argv!r}\n" for each, argv in commands.items())
+    )
+    return file
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _STARTED_WITHIN_SECONDS
+    while not file.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} is not ready")
+        time.sleep(0.005)
+
+
+class Service:
+    """`rain server` and a `rain governor` with one cpu for each config file."""
+
+    def __init__(self, folder: Path, configs: list[Path]) -> None:
+        self.port, self.http_port = free_port(), free_port()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        common = ["--logdir", str(folder / "logs")]
+        http = ["--http-listen", str(self.http_port)]
+        self._start(folder / "server", ["server", "--listen", str(self.port), *http, *common])
+        for i, file in enumerate(configs):
+            work = ["--workdir", str(folder / f"work-{i}"), "--config", str(file), "--cpus", "1"]
+            self._start(
+                folder / f"governor-{i}",
+                ["governor", f"127.0.0.1:{self.port}", *work, "--logdir", str(folder / f"log-{i}")],
+            )
+
+    def _start(self, ready: Path, arguments: list[str]) -> None:
+        with open(f"{ready}.err", "wb") as log:
+            command = [_RAIN, *arguments, "--ready-file", str(ready)]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._processes.append(process)
+        wait_for(ready, process)
+
+    def memory_bytes(self) -> list[int]:
+        return [rss_bytes(process.pid) for process in self._processes]
+
+    def close(self) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+
+def rss_bytes(pid: int | str = "self") -> int:
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def noop() -> bytes:
+    return b""
+
+
+def fill(size: int) -> Any:
+    import numpy as np
+
+    return np.full(size, 7, np.uint8)
+
+
+def total(array: Any) -> int:
+    return int(array.sum())
+
+
+def first(array: Any) -> int:
+    return int(array[0]) + len(array)
+
+
+# ---- ours ---------------------------------------------------------------------------------------
+
+
+def noops(client: rain.Client, count: int) -> float:
+    """Tasks a second: made, submitted, run and waited for."""
+    with client.new_session() as session:
+        start = time.perf_counter()
+        for _ in range(count):
+            rain.Task((), 1, task_type="noop/noop")
+        session.submit()
+        session.wait_all()
+        return count / (time.perf_counter() - start)
+
+
+def reduce_seconds(client: rain.Client, chunks: int) -> float:
+    with client.new_session():
+        start = time.perf_counter()
+        sums = []
+        for _ in range(chunks):
+            data = rain.Task((), 1, task_type="cppdata/fill", config=CHUNK_BYTES)
+            sums.append(rain.Task((data,), 1, task_type="cppdata/sum"))
+        for each in sums:
+            each.output.keep()
+        got = sum(int(each.output.fetch().get_bytes()) for each in sums)
+        elapsed = time.perf_counter() - start
+    assert got == 7 * CHUNK_BYTES * chunks, got
+    return elapsed
+
+
+def transfer_rate(client: rain.Client) -> float:
+    """Bytes a second from the governor that has executor `here` to that which has `there`."""
+    with client.new_session() as session:
+        data = rain.Task((), 1, task_type="here/fill", config=TRANSFER_BYTES).output
+        data.keep()
+        session.submit()
+        session.wait_all()
+        start = time.perf_counter()
+        seen = rain.Task((data,), 1, task_type="there/first").output
+        seen.keep()
+        got = int(seen.fetch().get_bytes())
+        elapsed = time.perf_counter() - start
+    assert got == 7 + TRANSFER_BYTES, got
+    return TRANSFER_BYTES / elapsed
+
+
+# ---- peers --------------------------------------------------------------------------------------
+
+
+def dask_noops(dask: Any, count: int) -> float:
+    start = time.perf_counter()
+    dask.gather([dask.submit(noop, pure=False) for _ in range(count)])
+    return count / (time.perf_counter() - start)
+
+
+def dask_reduce_seconds(dask: Any, chunks: int) -> float:
+    start = time.perf_counter()
+    arrays = [dask.submit(fill, CHUNK_BYTES, pure=False) for _ in range(chunks)]
+    sums = [dask.submit(total, array, pure=False) for array in arrays]
+    del arrays
+    got = sum(dask.gather(sums))
+    elapsed = time.perf_counter() - start
+    assert got == 7 * CHUNK_BYTES * chunks, got
+    return elapsed
+
+
+def dask_transfer_rate(dask: Any) -> float:
+    here, there = list(dask.scheduler_info()["workers"])
+    array = dask.submit(fill, TRANSFER_BYTES, pure=False, workers=[here])
+    dask.wait_for_workers(2)
+    from distributed import wait
+
+    wait(array)
+    start = time.perf_counter()
+    got = dask.submit(first, array, pure=False, workers=[there]).result()
+    elapsed = time.perf_counter() - start
+    assert got == 7 + TRANSFER_BYTES, got
+    return TRANSFER_BYTES / elapsed
+
+
+def socket_rate() -> float:
+    """Bytes a second over a TCP connection, from one buffer into another."""
+    source, target = bytearray(TRANSFER_BYTES), bytearray(TRANSFER_BYTES)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = socket.create_connection(server.getsockname())
+        receiver, _ = server.accept()
+    thread = threading.Thread(target=sender.sendall, args=(source,))
+    start = time.perf_counter()
+    thread.start()
+    view = memoryview(target)
+    while view:
+        view = view[receiver.recv_into(view) :]
+    elapsed = time.perf_counter() - start
+    thread.join()
+    sender.close()
+    receiver.close()
+    return TRANSFER_BYTES / elapsed
+
+
+def start_seconds(folder: Path, file: Path) -> float:
+    """`rain start --simple` until it says that all is ready."""
+    port, http_port = free_port(), free_port()
+    listen = ["--listen", str(port), "--http-listen", str(http_port)]
+    logs = ["--logdir", tempfile.mkdtemp(dir=folder)]
+    command = [_RAIN, "start", "--simple", *listen, *logs, "--governor-config", str(file)]
+    elapsed = seconds(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))
+    subprocess.run([_RAIN, "stop", f"127.0.0.1:{port}", "--force"], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    return elapsed
+
+
+def dask_start_seconds() -> float:
+    """`dask scheduler` and `dask worker` until a client sees the worker."""
+    from distributed import Client
+
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    start = time.perf_counter()
+    common = ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    scheduler = subprocess.Popen([_DASK, "scheduler", *common], **quiet)
+    worker = subprocess.Popen([_DASK, "worker", address, "--no-dashboard"], **quiet)
+    try:
+        with Client(address, timeout=_STARTED_WITHIN_SECONDS) as client:
+            client.wait_for_workers(1, timeout=_STARTED_WITHIN_SECONDS)
+            return time.perf_counter() - start
+    finally:
+        worker.terminate()
+        scheduler.terminate()
+        worker.wait()
+        scheduler.wait()
+
+
+def graph_bytes(client: rain.Client, service: Service, count: int) -> float:
+    """Growth by a task of a graph in chains of ten that was run: client, server and governors."""
+    with client.new_session() as session:
+        gc.collect()
+        before = [rss_bytes(), *service.memory_bytes()]
+        tasks: list[rain.Task] = []
+        for i in range(count):
+            tasks.append(rain.Task((tasks[-1],) if i % 10 else (), 1, task_type="noop/noop"))
+        session.submit()
+        session.wait_all()
+        after = [rss_bytes(), *service.memory_bytes()]
+    parts = [(late - early) / count for early, late in zip(before, after, strict=True)]
+    print(f"{count:,} tasks: client, server, governors: {', '.join(f'{p:.0f}' for p in parts)} B")
+    return sum(parts)
+
+
+def dask_graph_bytes(dask: Any, count: int) -> float:
+    """Growth of client and scheduler by a task."""
+    gc.collect()
+    pid = dask.run_on_scheduler(os.getpid)
+    before = rss_bytes() + rss_bytes(pid)
+    futures = [dask.submit(noop, pure=False) for _ in range(count)]
+    from distributed import wait
+
+    wait(futures)
+    return (rss_bytes() + rss_bytes(pid) - before) / count
+
+
+@contextlib.contextmanager
+def cases(quick: bool, cpus: int) -> Iterator[list[Case]]:
+    if not installed("distributed", "the cluster beside Dask"):
+        yield []
+        return
+    from distributed import Client, LocalCluster
+
+    chunks = 4 if quick else CHUNKS
+    dask_count = 2_000 if quick else BURST
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        data = [str(BUILD / "cppdata")]
+        both = executors() | {"cppdata": data}
+        files = [
+            config(folder, "a.toml", both | {"here": [str(BUILD / "cppdata"), "here"]}),
+            config(folder, "b.toml", both | {"there": [str(BUILD / "cppdata"), "there"]}),
+        ]
+        service = Service(folder, files)
+        stack.callback(service.close)
+        client = stack.enter_context(rain.Client("127.0.0.1", service.port))
+        cluster = stack.enter_context(
+            LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+        )
+        dask = stack.enter_context(Client(cluster))
+        status = [_RAIN, "status", f"127.0.0.1:{service.port}"]
+        yield [
+            Case(
+                "cluster-noop",
+                f"burst of {BURST:,} no-op C++ tasks, two governors [tasks/s]",
+                lambda: noops(client, BURST),
+                [
+                    Peer(
+                        f"Dask, two workers, {dask_count:,} tasks",
+                        lambda: dask_noops(dask, dask_count),
+                    )
+                ],
+                check=lambda m: f">= 100x Dask: {met(m[0] >= 100 * m[1])}",
+            ),
+            Case(
+                "cluster-reduce",
+                f"{chunks} chunks of {CHUNK_BYTES / 1e6:.0f} MB made and summed [s]",
+                lambda: reduce_seconds(client, chunks),
+                [Peer("Dask with numpy", lambda: dask_reduce_seconds(dask, chunks))],
+                fraction,
+                lambda m: f"<= 0.5x Dask: {met(m[0] <= 0.5 * m[1])}",
+            ),
+            Case(
+                "cluster-transfer",
+                f"{TRANSFER_BYTES / 1e6:.0f} MB from governor to governor [B/s]",
+                lambda: transfer_rate(client),
+                [
+                    Peer("Dask, a numpy array", lambda: dask_transfer_rate(dask)),
+                    Peer("a TCP socket, one copy", socket_rate),
+                ],
+                fraction,
+                lambda m: f">= 0.7x Dask: {met(m[0] >= 0.7 * m[1])}",
+            ),
+            Case(
+                "cluster-start",
+                "rain start --simple until ready [s]",
+                lambda: start_seconds(folder, files[0]),
+                [Peer("dask scheduler + dask worker", dask_start_seconds)],
+                fraction,
+                lambda m: f"<= 2.5 s: {met(m[0] <= 2.5)}",
+            ),
+            Case(
+                "cluster-status",
+                "rain status [s]",
+                lambda: seconds(
+                    lambda: subprocess.run(status, check=True, stdout=subprocess.DEVNULL)
+                ),
+                [],
+                check=lambda m: f"<= 0.3 s: {met(m[0] <= 0.3)}",
+            ),
+            Case(
+                "cluster-graph",
+                f"a task of a graph of {GRAPH:,}: client, server and governors together [bytes]",
+                lambda: graph_bytes(client, service, GRAPH),
+                [
+                    Peer(f"of {GRAPH // 4:,}", lambda: graph_bytes(client, service, GRAPH // 4)),
+                    Peer(
+                        f"Dask, of {dask_count:,}: client and scheduler",
+                        lambda: dask_graph_bytes(dask, dask_count),
+                    ),
+                ],
+                fraction,
+            ),
+        ]
