@@ -297,6 +297,7 @@ def test_stop_asks_before_it_ends_running_tasks(home: Home, standalone: bool) ->
     assert home.pids()
     forced = home.rain("stop", "--force")
     assert forced.returncode == 0, forced.stderr
+    assert "were killed" not in forced.stderr
     assert client.wait(DEADLINE_SECONDS) != 0
     assert "ServerLost" in home.errors(client)
     assert home.is_empty(), home.left()
@@ -384,6 +385,53 @@ def test_a_server_that_is_none_is_named(home: Home) -> None:
             assert message in done.stderr
             assert "Traceback" not in done.stderr
     assert server.poll() is None
+
+
+def test_a_scheduler_of_dask_alone_is_no_server(home: Home) -> None:
+    program = """
+import asyncio
+from distributed import Scheduler
+async def main():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard_address="127.0.0.1:0") as scheduler:
+        print(scheduler.address.split("//")[1], flush=True)
+        await scheduler.finished()
+asyncio.run(main())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=home.environment
+    ) as scheduler:
+        assert scheduler.stdout is not None
+        address = scheduler.stdout.readline().strip()
+        for command in (("governor", address), ("stop", address, "--force")):
+            done = home.rain(*command)
+            assert done.returncode == 1
+            assert f"{address} is a Dask scheduler without Rain" in done.stderr
+            assert "Traceback" not in done.stderr
+        scheduler.kill()
+
+
+def test_a_server_whose_pages_are_not_reached_is_asked_otherwise(home: Home) -> None:
+    """As from another machine: without its entry in the registry, and at another HTTP port."""
+    server, address = home.server()
+    home.ready("governor", address, "--cpus", "1")
+    client = home.spawn("run", "--server", address, script(home, SLEEPING), "1000")
+    assert client.stdout is not None
+    assert client.stdout.readline() == "submitted\n", home.errors(client)
+    for entry in (home.runtime / "rain").glob("server-*.json"):
+        entry.unlink()
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    elsewhere = (address, "--http-port", str(port))
+    status = json.loads(home.rain("status", *elsewhere, "--json").stdout)
+    assert [governor["cpus"] for governor in status["governors"]] == [1]
+    refused = home.rain("stop", *elsewhere)
+    assert refused.returncode == 1
+    assert "1 task of" in refused.stderr
+    stopped = home.rain("stop", *elsewhere, "--force")
+    assert stopped.returncode == 0, stopped.stderr
+    for process in home.processes:
+        process.wait(DEADLINE_SECONDS)
+    assert server.returncode == 0
 
 
 def test_a_second_governor_of_a_name_is_refused(home: Home) -> None:

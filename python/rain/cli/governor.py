@@ -142,7 +142,7 @@ def command(
         )  # fmt: skip
 
     def run_for_server(stack: ExitStack) -> None:
-        from rain.engine.knock import knock
+        from rain.engine import cluster
 
         assert server_address is not None
         folder = check_tls(tls)
@@ -156,7 +156,7 @@ def command(
         logs = open_log_directory(logdir, "governor")
         work = stack.enter_context(work_directory(workdir, "governor"))
         try:
-            knock(*server_address, tls=folder)
+            cluster.ask(*server_address, folder, "offers")  # is it a server of ours?
         except ConnectionError as error:
             raise click.ClickException(f"Connecting to server failed: {error}") from error
         called = name or f"{socket.gethostname()}-{os.getpid()}"

@@ -50,7 +50,13 @@ class Service:
         try:
             return _fetch(self.http, self.tls)
         except NoPages:  # by default they are for the server's own machine
-            return dict(self.ask("status"))
+            from rain.dashboard.status import add_counts
+
+            status = dict(self.ask("status"))
+            governors = status["governors"]
+            sessions = [session for governor in governors for session in governor["sessions"]]
+            counts = add_counts(governor["tasks"] for governor in governors)
+            return {"sessions": sessions, "tasks": counts, **status}
 
     def ask(self, operation: str, **arguments: Any) -> Any:
         """Ask over the connection that clients use."""

@@ -107,7 +107,7 @@ def connect_dask(dask: Any, **options: Any) -> tuple[MirrorEngine, dict[str, str
 
 
 def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any) -> Any:
-    """Ask the server there one thing: "status", "store", "logs", "stop".
+    """Ask the server there one thing: "status", "store", "logs", "offers", "stop".
 
     Of "store" and "logs": the governors' answers put together.
 
@@ -135,7 +135,8 @@ def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any)
     except (OSError, asyncio.TimeoutError) as error:
         raise ConnectionFailed(f"no answer from the server at {host}:{port}: {error}") from error
     answer = _answer(reply, f"{host}:{port}")
-    return _joined(operation, answer) if operation not in ("status", "stop") else answer
+    own = operation in ("status", "offers", "stop")
+    return answer if own else _joined(operation, answer)
 
 
 def _engine(dask: Any, where: str, remedy: str, own: bool) -> tuple[MirrorEngine, dict[str, str]]:
