@@ -69,6 +69,8 @@ const char* name_of(graph::FailureKind kind) {
       return "timeout";
     case FailureKind::out_of_memory:
       return "out_of_memory";
+    case FailureKind::connection:
+      return "connection";
   }
   return "";
 }
