@@ -34,13 +34,19 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(MARK, mark)
     yield place
     try:
-        wait_until(lambda: not processes_of(mark, str(place)), "the end of all processes")
+        wait_until(lambda: not left_of(mark, str(place)), "the end of all processes")
         left = [path for path in place.glob("work-*/*") if path.name != "dask-scratch-space"]
         assert not left, left
     finally:
-        for pid in processes_of(mark, str(place)):
+        for pid in left_of(mark, str(place)):
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def left_of(*marks: str) -> dict[int, str]:
+    """Processes of a test, but what Python's multiprocessing keeps for the next one."""
+    found = processes_of(*marks).items()
+    return {pid: line for pid, line in found if "multiprocessing.resource_tracker" not in line}
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +68,7 @@ def shared(commands: dict[str, Any]) -> Iterator[Cluster]:
     place = Path(tempfile.mkdtemp(prefix="rc-"))
     with cluster(place, commands) as made:
         yield made
-    wait_until(lambda: not processes_of(str(place)), "the end of all processes")
+    wait_until(lambda: not left_of(str(place)), "the end of all processes")
     shutil.rmtree(place)
 
 
