@@ -190,7 +190,11 @@ async def start_host(seconds: float, **options: Any) -> Host:
                 host = Host.start(**options)
         except Exception as error:
             failure = error
-        loop.call_soon_threadsafe(settle, host, failure)
+        try:
+            loop.call_soon_threadsafe(settle, host, failure)
+        except RuntimeError:  # the worker has ended meanwhile
+            if host is not None:
+                host.close()
 
     threading.Thread(target=start, name="rain-start", daemon=True).start()
     began = time.monotonic()
