@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,8 @@ class Started:
         self.logs = folder / "logs"
 
     def environment(self, **variables: str) -> dict[str, str]:
-        return os.environ | {"FAKE_JOURNAL": str(self.journal)} | variables
+        own = {"FAKE_JOURNAL": str(self.journal), "TMPDIR": str(self.folder)}
+        return os.environ | own | variables
 
     def command(self, *options: str | Path) -> list[str]:
         return [
@@ -244,6 +246,7 @@ def test_wrong_options_start_nothing_and_end_with_1(
     monkeypatch.chdir(started.folder)
     monkeypatch.setenv("FAKE_JOURNAL", str(started.journal))
     monkeypatch.setenv("PBS_NODEFILE", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(started.folder))
     done = CliRunner().invoke(rain, ["start", "--runprefix", FAKE, *options])
     assert done.exit_code == 1
     assert message in done.stderr

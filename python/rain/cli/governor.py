@@ -115,7 +115,7 @@ def command(
     from rain.cli.process import (
         Presence,
         log,
-        open_log_directory,
+        log_directory,
         run_process,
         work_directory,
     )
@@ -127,7 +127,7 @@ def command(
         path = standalone_socket(socket_path or "unix:")
         if socket_path is None:
             make_private(directory())
-        logs = open_log_directory(logdir, "governor")
+        logs = stack.enter_context(log_directory(logdir, "governor"))
         work = stack.enter_context(work_directory(workdir, "governor"))
 
         def ready() -> None:
@@ -153,7 +153,7 @@ def command(
         warning = demand_tls({option: own}, folder, insecure)
         if warning:
             log.warning("%s", warning)
-        logs = open_log_directory(logdir, "governor")
+        logs = stack.enter_context(log_directory(logdir, "governor"))
         work = stack.enter_context(work_directory(workdir, "governor"))
         try:
             cluster.ask(*server_address, folder, "offers")  # is it a server of ours?

@@ -93,6 +93,18 @@ def open_log_directory(path: str | None, kind: str) -> str:
 
 
 @contextmanager
+def log_directory(path: str | None, kind: str) -> Iterator[str]:
+    """As open_log_directory(); a default one to which nothing was written is removed at the end."""
+    folder = open_log_directory(path, kind)
+    try:
+        yield folder
+    finally:
+        if path is None:
+            with suppress(OSError):
+                os.rmdir(folder)
+
+
+@contextmanager
 def work_directory(path: str | None, kind: str) -> Iterator[str]:
     """Make a private directory for data and sockets below `path`, which no other governor has.
 

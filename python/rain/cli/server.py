@@ -73,7 +73,7 @@ def command(
 
     It runs no task itself: 'rain governor HOST' adds a machine, 'rain start' does both.
     """
-    from rain.cli.process import Presence, log, open_log_directory, run_process
+    from rain.cli.process import Presence, log, log_directory, run_process
     from rain.cli.registry import SERVER, this_process
 
     def serve(stack: ExitStack) -> None:
@@ -82,7 +82,7 @@ def command(
         if warning:
             log.warning("%s", warning)
         presence = stack.enter_context(Presence(ready_file))
-        logs = open_log_directory(logdir, "server")
+        logs = stack.enter_context(log_directory(logdir, "server"))
 
         def ready(port: int, http_port: int) -> None:
             address, http = (listen[0], port), (http_listen[0], http_port)

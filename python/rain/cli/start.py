@@ -185,12 +185,13 @@ def command(
     warning = demand_tls({"--listen": listen, "--http-listen": http_listen}, folder, insecure)
     if warning:
         log.warning("%s", warning)
+    config = _config(governor_config, here=bool(local))
     plan = Plan(
         listen,
         http_listen,
         open_log_directory(logdir, "rain"),
         None if workdir is None else os.path.abspath(workdir),
-        _config(governor_config, here=bool(local)),
+        config,
         ["--tls", folder] if folder else ["--insecure"] if insecure else [],
         [*runprefix.split(), *rain_command()],
         local,
