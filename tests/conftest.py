@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engines import ENGINES
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -25,6 +26,22 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 # A shell's background jobs ignore SIGINT, and so would the programs that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is marked `engines` runs on each of them, and else on $RAIN_TEST_ENGINE."""
+    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("engines"):
+        metafunc.parametrize("engine", ENGINES, indirect=True)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine that clients of make_client() have: a key of ENGINES."""
+    name: str = getattr(request, "param", os.environ.get("RAIN_TEST_ENGINE", "embedded"))
+    marker = request.node.get_closest_marker("embedded")
+    if marker is not None and name != "embedded":
+        pytest.skip(f"not on engine {name}: {marker.args[0]}")
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines import ENGINES
 from rain.client import Client, Session
 from world import MARK, Census, wait_until
 
@@ -60,19 +62,17 @@ def commands(cpptester: Path, pytester_command: list[str]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def make_client(commands: dict[str, Any]) -> Iterator[MakeClient]:
+def make_client(commands: dict[str, Any], engine: str) -> Iterator[MakeClient]:
     """make_client(executors=..., ...): a client that has the testers, too; ends with the test."""
-    clients: list[Client] = []
+    with contextlib.ExitStack() as stack:
 
-    def make(executors: dict[str, Any] | None = None, **options: Any) -> Client:
-        options.setdefault("cpus", 2)
-        clients.append(Client(executors=commands | (executors or {}), **options))
-        return clients[-1]
+        def make(executors: dict[str, Any] | None = None, **options: Any) -> Client:
+            options = {"cpus": 2, **options, "executors": commands | (executors or {})}
+            client = stack.enter_context(ENGINES[engine](options))
+            stack.callback(client.close)
+            return client
 
-    yield make
-    for client in clients:
-        client.close()
-    clients.clear()
+        yield make
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,6 @@ def graph() -> Iterator[Session]:
 @pytest.fixture
 def executors(cpptester: Path, pytester_command: list[str]) -> Executors:
     return {"cpptester": str(cpptester), "pytester": pytester_command}
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is marked `engines` runs on each of them, and else on $RAIN_TEST_ENGINE."""
-    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("engines"):
-        metafunc.parametrize("engine", ENGINES, indirect=True)
-
-
-@pytest.fixture
-def engine(request: pytest.FixtureRequest) -> str:
-    """The engine that clients of make_client() have: a key of ENGINES."""
-    name: str = getattr(request, "param", os.environ.get("RAIN_TEST_ENGINE", "embedded"))
-    marker = request.node.get_closest_marker("embedded")
-    if marker is not None and name != "embedded":
-        pytest.skip(f"not on engine {name}: {marker.args[0]}")
-    return name
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ def embedded(arguments: dict[str, Any]) -> Iterator[Client]:
 @contextlib.contextmanager
 def standalone(arguments: dict[str, Any]) -> Iterator[Client]:
     """A client of a service of its own, which is a thread here: tests/e2e has one in a process."""
-    path = os.path.join(os.environ["XDG_RUNTIME_DIR"], f"service-{next(_numbers)}")
+    place = os.environ.get("XDG_RUNTIME_DIR") or os.environ["TMPDIR"]  # both are the test's own
+    path = os.path.join(place, f"service-{next(_numbers)}")
     own = {name: arguments.pop(name) for name in _OF_CLIENT if name in arguments}
     is_ready = threading.Event()
     trouble: list[Exception] = []
