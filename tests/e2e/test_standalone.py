@@ -180,10 +180,10 @@ def test_what_tasks_say_comes_here(
     client: Client, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     @remote()
-    def chatty(ctx: Any) -> int:
+    def chatty(ctx: Any) -> str:
         print("printed")
         ctx.log("logged")
-        return 1
+        return "1"
 
     with caplog.at_level(logging.INFO, "rain.executor"), client.new_session() as session:
         task = chatty()
@@ -406,9 +406,9 @@ def test_the_end_with_running_tasks_leaves_nothing(
 
 def test_logs_of_tasks_and_executors(running: Service, client: Client) -> None:
     @remote()
-    def chatty(ctx: Any) -> int:
+    def chatty(ctx: Any) -> str:
         print("printed")
-        return 1
+        return "1"
 
     with client.new_session() as session:
         task = chatty()

@@ -11,7 +11,9 @@ What goes over the socket: frames (rain.engine.frames). From the client, after i
     {"do": "ask", "number", "operation", "arguments": {}}
     {"do": "leave"}: closes the sessions, then the service ends the connection
 
-and from the service:
+A client that only asks says "asks": true in its greeting.
+
+And from the service:
 
     {"is": "updates", "session"}, payload: encoded updates, the ends of tasks
     {"is": "submitted", "submit": number}, or {"is": "refused", "submit": number, "text"}: then
@@ -121,7 +123,7 @@ def ask(socket: str, operation: str, **arguments: Any) -> Any:
     RainException
         What the service says.
     """
-    connection, _ = _greet(socket)
+    connection, _ = _greet(socket, asks=True)
     try:
         connection.send({"do": "ask", "number": 1, "operation": operation, "arguments": arguments})
         while (header := connection.receive()) is not None:
@@ -148,7 +150,7 @@ def _value(answer: dict[str, Any]) -> Any:
 # ---- the greeting ----
 
 
-def _greet(path: str) -> tuple[frames.Connection, dict[str, Any]]:
+def _greet(path: str, **more: Any) -> tuple[frames.Connection, dict[str, Any]]:
     deadline = time.monotonic() + _CONNECT_SECONDS
     connected = _connect(path, deadline)
     try:
@@ -164,6 +166,7 @@ def _greet(path: str) -> tuple[frames.Connection, dict[str, Any]]:
             "version": frames.VERSION,
             "release": version("rain-tasklib"),
             "program": program[:200],
+            **more,
         }
         received = b""
         try:

@@ -397,7 +397,10 @@ class Host:
                 session = sessions.get(number)
                 if session is not None and session.on_log is not None:
                     own = session.client_session
-                    session.on_log([((own, line[0][1]), *line[1:]) for line in its_lines], lost)
+                    try:
+                        session.on_log([((own, line[0][1]), *line[1:]) for line in its_lines], lost)
+                    except Exception:
+                        _log.exception("handing on log lines of session %r failed", session.name)
 
 
 class HostSession:

@@ -88,7 +88,7 @@ def serve(
         )  # fmt: skip
         service = stack.enter_context(UnixService(host, listener.socket, wish))
         listener.open()
-        _log.info("listening on %s", path)
+        _log.debug("listening on %s", path)
         if ready is not None:
             ready()
         service.run()
@@ -240,11 +240,11 @@ class UnixService:
 
     def status(self) -> dict[str, Any]:
         """Return what ``rain status`` shows. Any thread."""
+        from rain.dashboard.status import merge_status
+
         governor = self.host.status()
-        kept = ("version", "address", "pid", "began", "sessions", "tasks")
-        return {"kind": "standalone", **{key: governor[key] for key in kept}} | {
-            "governors": [governor]
-        }
+        of_process = {key: governor[key] for key in ("address", "pid")}
+        return merge_status("standalone", governor["began"], [governor], **of_process)
 
     def forget(self, client: _Client) -> None:
         with self._lock:
@@ -362,7 +362,9 @@ class UnixService:
         name = f"{str(hello.get('program', ''))[:200]} (process {pid})"
         self._answer(stranger.socket, self.host.offer() | {"version": frames.VERSION})
         stranger.socket.setblocking(True)
-        client = _Client(self, frames.Connection(stranger.socket, stranger.rest()), name, pid)
+        connection = frames.Connection(stranger.socket, stranger.rest())
+        level = logging.DEBUG if hello.get("asks") else logging.INFO  # a command, and many of them
+        client = _Client(self, connection, name, pid, level)
         with self._lock:
             self._clients.add(client)
         client.start()
@@ -430,9 +432,15 @@ class _Client:
     """
 
     def __init__(
-        self, service: UnixService, connection: frames.Connection, name: str, pid: int
+        self,
+        service: UnixService,
+        connection: frames.Connection,
+        name: str,
+        pid: int,
+        log_level: int,
     ) -> None:
         self.name = name
+        self._log_level = log_level  # of its coming and going
         self._service = service
         self._host = service.host
         self._connection = connection
@@ -454,7 +462,7 @@ class _Client:
         self._sender = threading.Thread(target=self._send, name="rain-updates", daemon=True)
 
     def start(self) -> None:
-        _log.info("client %s has connected", self.name)
+        _log.log(self._log_level, "client %s has connected", self.name)
         self._sender.start()
         self._receiver.start()
 
@@ -503,7 +511,7 @@ class _Client:
         if self._process >= 0:
             os.close(self._process)
         self._service.forget(self)
-        _log.info("client %s is gone: %s", self.name, why)
+        _log.log(self._log_level, "client %s is gone: %s", self.name, why)
 
     def _do(self, header: dict[str, Any]) -> None:
         """Do what a frame asks for, and read its payloads."""
