@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Protocol
 
+    from rain.client.client import Client
+    from rain.client.session import Session
+
     class Link(Protocol):
         """The way to where the tasks of a mirror run. Owned by its MirrorEngine.
 
@@ -106,9 +109,10 @@ class MirrorEngine(_core.Engine):
         self._applied = 0  # updates so far: what was not known before one may be known after it
         self._closing = threading.Lock()
         self._has_ended = False
-        self._outgoing = self.outgoing()
         self._end = os.eventfd(0, os.EFD_CLOEXEC)
-        self._sender = threading.Thread(target=self._send, name="rain-submit", daemon=True)
+        self._sender = threading.Thread(
+            target=self._send, args=(self.outgoing(),), name="rain-submit", daemon=True
+        )
         link.start(self)
         self._sender.start()
         _all.add(self)
@@ -143,6 +147,12 @@ class MirrorEngine(_core.Engine):
     def fetch_remote(self, session_id: int, object_ids: list[int], /) -> None:
         self._check()
         self._link.fetch(session_id, object_ids)
+
+    def open_session(
+        self, session: Session, client: Client | None, name: str, continue_on_error: bool, /
+    ) -> None:
+        self._check()
+        super().open_session(session, client, name, continue_on_error)
 
     # ---- what the other side knows ----
 
@@ -199,7 +209,10 @@ class MirrorEngine(_core.Engine):
 
     def _check(self) -> None:
         if self._pid != os.getpid():
-            raise UsageError("this is a forked child of the Client's process: create a new Client")
+            raise UsageError(
+                "this Client was made in another process, of which this one is a fork: create a "
+                "new Client"
+            )
         if self.closed:
             raise UsageError("the Client is closed: create a new Client")
         if self._lost:
@@ -207,14 +220,14 @@ class MirrorEngine(_core.Engine):
 
     # ---- what this side has to tell ----
 
-    def _send(self) -> None:
+    def _send(self, outgoing: _core.Outgoing) -> None:
         poll = select.poll()
-        poll.register(self._outgoing.fd(), select.POLLIN)
+        poll.register(outgoing.fd(), select.POLLIN)
         poll.register(self._end, select.POLLIN)
         ended = False
         while not ended:
             ended = any(fd == self._end for fd, _ in poll.poll())
-            for what, *arguments in self._outgoing.take():
+            for what, *arguments in outgoing.take():
                 if self._lost:
                     continue
                 try:

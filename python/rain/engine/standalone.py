@@ -284,7 +284,6 @@ class UnixLink:
         self._connection = connection
         self._path = path
         self._service_pid = connection.peer()[0]
-        self._engine: MirrorEngine | None = None
         self._receiver: threading.Thread | None = None
         self._lock = threading.Lock()
         self._questions: dict[int, _Question] = {}
@@ -295,7 +294,6 @@ class UnixLink:
         _links.add(self)
 
     def start(self, engine: MirrorEngine, /) -> None:
-        self._engine = engine
         self._receiver = threading.Thread(
             target=self._receive, args=(engine,), name="rain-receive", daemon=True
         )

@@ -9,6 +9,7 @@ import collections
 import contextlib
 import errno
 import fcntl
+import itertools
 import logging
 import os
 import resource
@@ -359,7 +360,7 @@ class UnixService:
     def _welcome(self, stranger: _Stranger, hello: dict[str, Any]) -> None:
         self._poll.unregister(stranger.socket)
         pid, _ = frames.peer_of(stranger.socket)
-        name = f"{str(hello.get('program', ''))[:200]} (process {pid})"
+        name = self._name_of(f"{str(hello.get('program', ''))[:200]} (process {pid})")
         self._answer(stranger.socket, self.host.offer() | {"version": frames.VERSION})
         stranger.socket.setblocking(True)
         connection = frames.Connection(stranger.socket, stranger.rest())
@@ -368,6 +369,13 @@ class UnixService:
         with self._lock:
             self._clients.add(client)
         client.start()
+
+    def _name_of(self, program: str) -> str:
+        """A name that no other client has: a program may have several."""
+        with self._lock:
+            taken = {client.name for client in self._clients}
+        names = (f"{program}, client {number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain([program], names) if name not in taken)
 
 
 class _Stranger:
