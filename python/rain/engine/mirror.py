@@ -132,7 +132,6 @@ class MirrorEngine(_core.Engine):
             self._link.close()
             self._log_lines.close()
             os.close(self._end)
-            del self._outgoing  # with its descriptor
 
     def connection_lost(self, message: str) -> None:
         """Whatever is called from now on fails with this message. Idempotent; any thread."""
