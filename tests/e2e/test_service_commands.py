@@ -313,6 +313,18 @@ def test_stop_waits_for_tasks_if_asked(home: Home) -> None:
     assert client.stdout.readline() == "done\n"
 
 
+def test_a_server_may_have_an_ipv6_address(home: Home) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    _, address = home.server("--listen", "[::1]:0", "--http-listen", "127.0.0.1:0")
+    assert address.startswith("[::1]:")
+    home.ready("governor", address)
+    done = home.rain("run", "--server", address, script(home, TASKS))
+    assert done.returncode == 0, done.stderr
+
+
 # ---- ends
 
 

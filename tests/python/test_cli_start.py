@@ -227,6 +227,7 @@ def test_a_prefix_that_is_no_program_is_an_error(started: Started) -> None:
         (["--simple", "--listen", "localhost"], "is no address to listen on"),
         (["--simple", "--listen", "1.2.3.4:x"], "is no address to listen on"),
         (["--simple", "--listen", "0.0.0.0"], "give --tls DIR"),
+        (["--simple", "--http-listen", "[::1]:7222"], "IPv4 addresses only"),
         (["--simple", "--http-listen", "0.0.0.0"], "--http-listen 0.0.0.0:7222 can be reached"),
         (["--simple", "--tls", "missing"], "ca.pem: No such file"),
         (["--simple", "--governor-config=missing"], "No such file"),

@@ -56,12 +56,19 @@ def read_by(parse: Callable[[str], _T]) -> Callable[..., _T | None]:
 
 def listen_option(*names: str, port: int, default: str | None, help: str) -> _Decorator:
     """Make an option that takes PORT, IP or IP:PORT; the command gets an Address."""
+
+    def parse(text: str) -> Address:
+        address = parse_listen(text, port)
+        if port == HTTP_PORT and ":" in address[0]:
+            raise ValueError(f"{text!r}: pages can be at IPv4 addresses only, as Dask has it")
+        return address
+
     return click.option(
         *names,
         metavar="LISTEN",
         default=default,
         show_default=default is not None,
-        callback=read_by(lambda text: parse_listen(text, port)),
+        callback=read_by(parse),
         help=help,
     )
 

@@ -54,7 +54,7 @@ def connect(host: str, port: int, *, tls: str | None = None) -> tuple[MirrorEngi
     from rain.engine.knock import knock
 
     knock(host, port, tls=tls)
-    where = f"{host}:{port}"
+    where = f"{dask_process.bracketed(host)}:{port}"
     try:
         with dask_process.client_settings():
             dask = distributed.Client(
@@ -123,7 +123,7 @@ def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any)
     from rain.governor.relay import ASK
 
     knock(host, port, tls=tls)
-    address = f"{dask_process.scheme(tls)}://{host}:{port}"
+    address = f"{dask_process.scheme(tls)}://{dask_process.bracketed(host)}:{port}"
 
     async def asked() -> Any:
         given = {} if security is None else security.get_connection_args("client")

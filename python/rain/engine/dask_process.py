@@ -134,6 +134,11 @@ def scratch_in(folder: str) -> Iterator[None]:
             shutil.rmtree(os.path.join(folder, "dask-scratch-space"), ignore_errors=True)
 
 
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def scheme(folder: str | None) -> str:
     return "tcp" if folder is None else "tls"
 

@@ -79,7 +79,7 @@ async def _serve(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a busy port, which is an error here
         scheduler = Scheduler(
-            host=listen[0],
+            host=dask_process.bracketed(listen[0]),
             port=listen[1],
             protocol=dask_process.scheme(tls),
             security=dask_process.security(tls),

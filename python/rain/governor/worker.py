@@ -93,11 +93,11 @@ async def _serve(
     from rain.governor.plugin import GovernorPlugin
 
     signals = dask_process.Signals()
-    where = f"{server[0]}:{server[1]}"
+    where = f"{dask_process.bracketed(server[0])}:{server[1]}"
     plugin = GovernorPlugin(host=host)
     worker = Worker(
         f"{scheme}://{where}",
-        host=listen[0],
+        host=dask_process.bracketed(listen[0]),
         port=listen[1],
         name=host.name,
         nthreads=_THREADS,
