@@ -107,6 +107,7 @@ async def _serve(
         security=security,
         plugins=(plugin,),
         dashboard=False,
+        dashboard_address="127.0.0.1:0",  # Dask's page of health, which knows no TLS
     )
     try:
         try:
@@ -125,7 +126,8 @@ async def _serve(
             raise RainException(plugin.retired)
     finally:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is chatty when it closes
-        with contextlib.suppress(asyncio.TimeoutError):
+        # What breaks here, as its connections do, must not hide why the governor ends.
+        with contextlib.suppress(asyncio.TimeoutError, OSError):
             await asyncio.wait_for(
                 worker.close(timeout=1, executor_wait=False, reason="the governor ends"),
                 _CLOSE_SECONDS,

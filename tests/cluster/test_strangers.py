@@ -1,0 +1,183 @@
+"""Who connects to the ports of a cluster and is no client."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import ssl
+import struct
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Cluster, Process, cluster
+from rain.cli import tls
+from rain.client import Client
+from rain.common.errors import ConnectionFailed
+from tasks import call
+from world import wait_until
+
+NONSENSE = {
+    "random bytes": os.urandom(1000),
+    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a TLS greeting that ends": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(40),
+    "a frame that never comes": struct.pack("<QQQ", 24, 1, 1 << 62),
+    "many frames": struct.pack("<QQ", 16, 1 << 40),
+    "no msgpack": struct.pack("<QQQ", 19, 1, 3) + b"\xc1\xc1\xc1",
+}
+
+
+def ports_of(process: Process) -> set[int]:
+    """TCP ports on which the process itself listens."""
+    own = set()
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(fd))
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in own:
+                ports.add(int(words[1].rpartition(":")[2], 16))
+    return ports
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), 15)
+
+
+def descriptors(process: Process) -> int:
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
+
+
+def is_over(connection: socket.socket) -> None:
+    """Wait until the other side ends the connection."""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while connection.recv(1 << 16):
+            pass
+
+
+def is_page(port: int) -> bool:
+    """Whether there is a web server without TLS: of a governor, on this machine only."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=15) as answer:
+            return bool(answer.read() == b"ok")
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def works(client: Client) -> None:
+    """A graph through both governors, whose data pass between them."""
+    with client.new_session():
+        made = [call("cpptester/fill", size=20_000, byte=i) for i in range(8)]
+        total = call("pytester/concat", *made)
+        total.keep_outputs()
+        assert len(total.output.fetch().get_bytes()) == 160_000
+
+
+def all_ports(made: Cluster) -> list[int]:
+    ports = ports_of(made.server)
+    assert {made.port, made.http_port} <= ports
+    for governor in made.governors:
+        own = ports_of(governor)
+        assert own
+        ports |= own
+    return sorted(ports)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the cluster, and beside it: "other", of another CA; "old", of its CA, but expired."""
+    pytest.importorskip("cryptography")
+    top = tmp_path_factory.mktemp("tls")
+    tls.make(str(top / "own"), timedelta(days=1))
+    tls.make(str(top / "other"), timedelta(days=1))
+    shutil.copytree(top / "own", top / "old")
+    tls.make(str(top / "old"), timedelta(seconds=-60), renew=True)
+    return top
+
+
+@pytest.fixture
+def plain(two: Cluster) -> Cluster:
+    return two
+
+
+@pytest.fixture
+def secured(place: Path, commands: dict[str, Any], certificates: Path) -> Iterator[Cluster]:
+    with cluster(place, commands, tls=str(certificates / "own")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", ["plain", "secured"])
+def test_nonsense_on_every_port_is_refused(kind: str, request: pytest.FixtureRequest) -> None:
+    made: Cluster = request.getfixturevalue(kind)
+    with made.client() as client:
+        works(client)
+        before = [descriptors(each) for each in (made.server, *made.governors)]
+        for port in all_ports(made):
+            for data in NONSENSE.values():
+                with connect(port) as connection:
+                    with contextlib.suppress(OSError):
+                        connection.sendall(data)
+                        connection.shutdown(socket.SHUT_WR)
+                    is_over(connection)
+        works(client)
+        for process, count in zip((made.server, *made.governors), before, strict=True):
+            wait_until(lambda p=process, n=count: descriptors(p) <= n + 8, "nothing is left of it")
+    assert all(each.process.poll() is None for each in (made.server, *made.governors))
+
+
+def test_a_thousand_half_open_connections_to_each_port(two: Cluster) -> None:
+    with two.client() as client:
+        works(client)
+        for port in all_ports(two):
+            strangers = [connect(port) for _ in range(1000)]
+            for number in range(0, 1000, 3):
+                with contextlib.suppress(OSError):
+                    strangers[number].send(b"\x10")
+            works(client)
+            with two.client() as another:
+                works(another)
+            for stranger in strangers:
+                stranger.close()
+    wait_until(lambda: descriptors(two.server) < 200, "nothing is left of them")
+
+
+def is_refused(port: int, folder: Path | None) -> bool:
+    """Whether a peer with these certificates gets no greeting; with TLS 1.3 the refusal may come
+    after its own handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if folder is not None:
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    try:
+        with connect(port) as plain, context.wrap_socket(plain) as connection:
+            return connection.recv(1) == b""
+    except (ssl.SSLError, ConnectionError):
+        return True
+
+
+def test_who_has_no_good_certificate_is_refused_on_every_port(
+    secured: Cluster, certificates: Path
+) -> None:
+    for port in all_ports(secured):
+        if port == secured.http_port or is_page(port):
+            continue  # pages ask for no certificate
+        assert not is_refused(port, certificates / "own"), port
+        assert is_refused(port, None)
+        for whose in ("other", "old"):
+            assert is_refused(port, certificates / whose), whose
+    for whose in ("other", "old"):
+        with pytest.raises(ConnectionFailed):
+            Client("127.0.0.1", secured.port, tls=str(certificates / whose))
+    with pytest.raises(ConnectionFailed):
+        Client("127.0.0.1", secured.port)
+    with secured.client() as client:
+        works(client)
