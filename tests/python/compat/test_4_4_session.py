@@ -27,6 +27,8 @@ from rain.client.session import (
     global_session_push,
 )
 
+pytestmark = pytest.mark.engines
+
 
 def hello(**options: Any) -> Task:
     return Task((blob("x"),), 1, task_type="cpptester/hello", **options)

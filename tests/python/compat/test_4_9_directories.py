@@ -19,6 +19,8 @@ from rain.common import DataType
 
 pytest.importorskip("cloudpickle")
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def session(make_client: Callable[..., Client]) -> Iterator[Session]:
