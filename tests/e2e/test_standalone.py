@@ -222,6 +222,18 @@ def test_no_room_for_inputs_fails_their_tasks(place: Path, commands: dict[str, A
         works("cpptester", session)
 
 
+def test_inputs_go_to_disk_while_the_store_is_in_use(place: Path, commands: dict[str, Any]) -> None:
+    data = [os.urandom(1 << 20) * 20 for _ in range(2)]
+    with (
+        service(place, commands, memory=32 << 20, spill=str(place)) as small,
+        Client(small.address) as client,
+        client.new_session(),
+    ):
+        call("pytester/keep", data[0]).output.fetch()  # looks at it from now on
+        assert call("cpptester/echo", data[1]).output.fetch().get_bytes() == data[1]
+        assert client.info()["store"]["spill_written_bytes"] >= len(data[1])
+
+
 # ---- several ----
 
 CLIENT = """

@@ -26,14 +26,15 @@ def make_room(engine: _core.Engine, size_bytes: int) -> Any:
     Raises
     ------
     StoreFull
-        There is no room on the disk, or the engine may not use it.
+        It is larger than the store, the disk has no room, or the engine may not use that.
     """
     try:
         return engine.make_room(size_bytes)
     except StoreFull as full:
         # Of this process: a mirror's own method asks the other side, on the thread that hears it.
-        place = _core.Engine.store_usage(engine)["spill_directory"]
-        if place is None:
+        usage = _core.Engine.store_usage(engine)
+        place = usage["spill_directory"]
+        if place is None or size_bytes > usage["budget_bytes"]:
             raise
         try:
             with tempfile.TemporaryFile(dir=place or os.environ.get("TMPDIR", "/var/tmp")) as file:
