@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import ENGINES
+from engines import ENGINES, SLOW_ENGINES
 from rain.client import Client, Session
 
 Executors = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
-def _counted(census: Path) -> None:
+def _counted(request: pytest.FixtureRequest) -> None:
     """Every test here leaves nothing behind."""
+    if os.environ.get("RAIN_TEST_ENGINE") not in SLOW_ENGINES:  # Dask keeps threads of its own
+        request.getfixturevalue("census")
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def make_client(executors: Executors, engine: str) -> Iterator[Callable[..., Cli
         def make_client(**arguments: Any) -> Client:
             if "config" not in arguments:
                 arguments.setdefault("executors", executors)
-            client = stack.enter_context(ENGINES[engine](arguments))
+            client = stack.enter_context((ENGINES | SLOW_ENGINES)[engine](arguments))
             stack.callback(client.close)
             return client
 

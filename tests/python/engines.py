@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from rain.client import Client
 from rain.engine import standalone as link
 from rain.governor.unix_service import serve
@@ -61,3 +63,27 @@ ENGINES: dict[str, Callable[[dict[str, Any]], contextlib.AbstractContextManager[
     "embedded": embedded,
     "standalone": standalone,
 }
+
+
+@contextlib.contextmanager
+def cluster(arguments: dict[str, Any]) -> Iterator[Client]:
+    """A client of a Dask cluster inside this process: tests/cluster has real ones."""
+    distributed = pytest.importorskip("distributed")
+    own = {name: arguments.pop(name) for name in _OF_CLIENT if name in arguments}
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=4,
+            processes=False,
+            dashboard_address=None,
+            local_directory=scratch,
+        ) as made,
+        distributed.Client(made) as dask,
+        Client(dask=dask, **arguments, **own) as client,
+    ):
+        yield client
+
+
+# Those that take long to start: only by $RAIN_TEST_ENGINE.
+SLOW_ENGINES = {"cluster": cluster}
