@@ -102,10 +102,11 @@ class Site:
 
     def run_program(self) -> subprocess.Popen[str]:
         given = {"server": self.server.address, "gate": str(self.gate), "note": str(self.note)}
-        process: subprocess.Popen[str] = self.user.popen(
-            [sys.executable, "-c", PROGRAM, json.dumps(given)],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        with (self.place / "program.err").open("w") as errors:
+            process: subprocess.Popen[str] = self.user.popen(
+                [sys.executable, "-c", PROGRAM, json.dumps(given)],
+                stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
         wait_until(
             lambda: (
                 (self.note.exists() and self.note.read_text().count("\n") >= 6)
@@ -161,6 +162,7 @@ def test_a_server_that_is_cut_off_ends_governors_and_tells_the_client(site: Site
     program = site.run_program()
     site.server.cut()
     result = said(program)
+    assert "never retrieved" not in (site.place / "program.err").read_text()
     assert result["error"].startswith(f"ServerLost: the server at {site.server.address}:7210 is")
     for governor in site.governors:
         assert site.processes[governor.name].wait(60) != 0

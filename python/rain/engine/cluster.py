@@ -711,6 +711,8 @@ class ClusterLink:
                     pulse = asyncio.ensure_future(
                         getattr(self._dask.scheduler, ASK)(operation="offers")
                     )
+                    # No answer is no news: the connection ends, or the silence lasts.
+                    pulse.add_done_callback(lambda done: done.cancelled() or done.exception())
             elif self._loop.time() - beat > _SILENCE_SECONDS:
                 why = f"it did not answer for {_SILENCE_SECONDS:.0f} s"
         pulse.cancel()
