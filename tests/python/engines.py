@@ -30,6 +30,7 @@ def standalone(arguments: dict[str, Any]) -> Iterator[Client]:
     place = os.environ.get("XDG_RUNTIME_DIR") or os.environ["TMPDIR"]  # both are the test's own
     path = os.path.join(place, f"service-{next(_numbers)}")
     own = {name: arguments.pop(name) for name in _OF_CLIENT if name in arguments}
+    arguments["work_directory"] = arguments.pop("run_directory", None)
     is_ready = threading.Event()
     trouble: list[Exception] = []
 

@@ -35,6 +35,7 @@ def recording(make_client: Callable[..., Client]) -> Client:
 # ---- early release ------------------------------------------------------------------------------
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's, and not in info()")
 def test_the_end_of_a_with_block_gives_the_memory_back(client: Client) -> None:
     with client.new_session() as session:
         obj = blob(np.arange(float(N)))
@@ -78,6 +79,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's, and not in info()")
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_view_keeps_the_pages_after_the_release(client: Client, name: str) -> None:
     with client.new_session():
