@@ -29,8 +29,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What is marked `engines` runs on each of them, and else on $RAIN_TEST_ENGINE."""
-    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("engines"):
+    """What is marked `engines` runs on each of them; with $RAIN_TEST_ENGINE all on that one."""
+    marked = metafunc.definition.get_closest_marker("engines") is not None
+    if "engine" in metafunc.fixturenames and marked and "RAIN_TEST_ENGINE" not in os.environ:
         metafunc.parametrize("engine", ENGINES, indirect=True)
 
 
