@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -145,6 +146,24 @@ def test_an_output_from_ordinary_memory_is_copied_once_and_counted(start: Start,
     assert result.data == b"\x08" * 200_000
     assert result.raw["copied"] == 200_000
     assert result.outputs[0].at[0] == 1
+
+
+@new_protocol
+def test_a_governor_that_asks_hears_when_a_handler_began(start: Start, kind: str) -> None:
+    tester = start(kind, begin=False)
+    tester.executor.expect_register()
+    tester.executor.welcome(features=("began",))
+    before = time.monotonic_ns()
+    for method, config in (("sleep", {"seconds": 0.01}), ("throw_std", None)):
+        raw = tester.call(method, config=config).raw
+        assert before <= raw["began"]
+        assert raw["began"] + raw["ns"] <= time.monotonic_ns()
+        before = raw["began"] + raw["ns"]
+
+
+@new_protocol
+def test_a_governor_that_does_not_ask_hears_no_begin(start: Start, kind: str) -> None:
+    assert "began" not in start(kind).call("sleep", config={"seconds": 0}).raw
 
 
 def slicing(start: Start, kind: str) -> Tester:
