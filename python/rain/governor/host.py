@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rain.governor")
 
+_CLOSED_SESSIONS = 64
+
 _MOST_OWNERS = 10_000
 
 STATES = ("waiting", "ready", "running", "finished", "failed", "cancelled", "aborted")
@@ -81,6 +83,7 @@ class Host:
         self.since = time.time()
         self._lock = threading.Lock()
         self._sessions: dict[int, HostSession] = {}  # by the governor's number
+        self._closed_sessions: dict[int, HostSession] = {}  # of whom lines may be on their way
         self._closed = False
         self._pump: _Pump | None = None  # made for the first session with a callback
         self._owners: dict[int, tuple[str, int]] = {}  # of sessions, ended ones, too
@@ -379,7 +382,10 @@ class Host:
 
     def _forget(self, session: HostSession) -> None:
         with self._lock:
-            self._sessions.pop(session.number, None)
+            if self._sessions.pop(session.number, None) is not None:
+                self._closed_sessions[session.number] = session
+                while len(self._closed_sessions) > _CLOSED_SESSIONS:
+                    del self._closed_sessions[next(iter(self._closed_sessions))]
             pump = self._pump
         if pump is not None:
             pump.remove(session)
@@ -392,7 +398,7 @@ class Host:
             for line in lines:
                 by_session.setdefault(line[0][0], []).append(line)
             with self._lock:
-                sessions = dict(self._sessions)
+                sessions = self._closed_sessions | self._sessions
             for number, its_lines in by_session.items():
                 session = sessions.get(number)
                 if session is not None and session.on_log is not None:

@@ -491,6 +491,9 @@ class _Client:
         try:
             while (header := self._connection.receive()) is not None:
                 if header.get("do") == "leave":
+                    self._close_sessions()
+                    self._queue({})  # after what is on its way
+                    self._sender.join()
                     break
                 self._do(header)
             else:
@@ -501,13 +504,8 @@ class _Client:
             why = f"it said something that this service does not understand: {error}"
             _log.warning("client %s was put down: %s", self.name, why, exc_info=True)
         # The client that leaves waits for the end of the connection: by then all has ended here.
-        with self._lock:
-            sessions = list(self._sessions.values())
-            self._sessions.clear()
-            self._by_fd.clear()
-            self._ended = True
-        for session in sessions:
-            session.close()
+        self._close_sessions()
+        self._ended = True
         self._connection.shut_down()
         self._nudge()
         self._sender.join()
@@ -520,6 +518,12 @@ class _Client:
             os.close(self._process)
         self._service.forget(self)
         _log.log(self._log_level, "client %s is gone: %s", self.name, why)
+
+    def _close_sessions(self) -> None:
+        with self._lock:
+            numbers = list(self._sessions)
+        for number in numbers:
+            self._close(number)
 
     def _do(self, header: dict[str, Any]) -> None:
         """Do what a frame asks for, and read its payloads."""
