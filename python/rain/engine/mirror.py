@@ -9,7 +9,7 @@ import threading
 import weakref
 
 from rain import _core
-from rain.common.errors import ConnectionFailed, UsageError
+from rain.common.errors import ConnectionFailed, RainException, UsageError
 from rain.engine import embedded
 
 TYPE_CHECKING = False
@@ -231,8 +231,10 @@ class MirrorEngine(_core.Engine):
                     continue
                 try:
                     self._tell(what, *arguments)
-                except Exception as error:
+                except (RainException, OSError) as error:
                     self.connection_lost(str(error))
+                except Exception as error:
+                    self.connection_lost(f"{type(error).__name__}: {error}")
 
     def _tell(self, what: str, /, *arguments: Any) -> None:
         match what:
