@@ -44,6 +44,7 @@ void Runtime::forget_progress(const graph::SessionRecord& session) {
 bool Runtime::start_event_log(const std::string& path) {
   if (events_) return false;
   events_ = std::make_unique<EventLog>(path);
+  if (mirror_) mirror_->note_runs(true);
   note_client("opened");
   for (const auto& session : *open_) note_session(*session, "opened");
   return true;

@@ -237,6 +237,7 @@ void Runtime::on_launcher_gone() {
   sessions_.clear();
   dirty_.clear();
   cached_.clear();
+  logs_->close();  // who waits for lines learns that none comes any more
 }
 
 void Runtime::sample_memory(TimePoint now) {

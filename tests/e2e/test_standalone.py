@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,10 @@ from rain.client import (
     remote,
 )
 from rain.client.tasks import Execute
-from rain.engine import standalone
+from rain.engine import frames, mirror, standalone, trees
 from services import Service, service
 from tasks import call, contains, works
-from world import exists, line, pauses, processes_of, program, tell, wait_until
+from world import exists, launchers_of, line, pauses, processes_of, program, tell, wait_until
 
 
 @pytest.fixture
@@ -440,3 +442,111 @@ def test_logs_of_tasks_and_executors(running: Service, client: Client) -> None:
         with pytest.raises(RainException, match="does not know the question 'sing'"):
             standalone.ask(running.path, "sing")
         json.dumps(status(running))
+        with pytest.raises(RainException, match="'x/y' is no task"):
+            standalone.ask(running.path, "logs", task="x/y")
+        for broken in ("learn_tasks", "announced_signature", "fetch", "ping"):
+            with pytest.raises(RainException):
+                standalone.ask(running.path, broken)
+        works("cpptester", session)
+
+
+def test_an_event_log_of_what_runs_there(running: Service, tmp_path: Path) -> None:
+    log = tmp_path / "run.jsonl"
+    with Client(running.address, events=str(log)) as client, client.new_session("mine"):
+        assert call("pytester/hello", b"you").output.fetch().get_bytes() == b"Hello you!"
+        (pid,) = client.info()["executor_pids"]
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    (finished,) = (each for each in events if each.get("state") == "finished")
+    assert (finished["type"], finished["pid"]) == ("pytester/hello", pid)
+    assert events[-1]["state"] == "closed"
+
+
+# ---- when something is wrong ----
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_service_that_hangs_does_not_keep_a_client_from_closing(
+    running: Service, monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(mirror, "_SEND_SECONDS", 0.2)
+    monkeypatch.setattr(standalone, "_LEAVE_SECONDS", 0.2)
+    client = Client(running.address)
+    session = client.new_session()
+    works("cpptester", session)
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        if busy:  # in the middle of sending this
+            with session.bind_only():
+                call("cpptester/echo", blob(bytes(20 << 20)))
+            session.submit()
+        client.close()
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not sessions(running), "the end of its session")
+    with Client(running.address) as other:
+        works("cpptester", other.new_session())
+
+
+def test_directories_of_refused_submits_are_removed(running: Service, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    place = Path(status(running)["governors"][0]["work_directory"])
+
+    def received() -> list[str]:
+        return [path.name for path in place.iterdir() if path.name.startswith("received-")]
+
+    def tree() -> Any:
+        yield from trees.pack(str(tmp_path / "tree"))
+
+    def broken() -> Any:
+        yield from tree()
+        yield bytes(frames._JOINED_BYTES)  # what is smaller waits for more
+        wait_until(received, "the first directory")
+        raise OSError("on purpose")
+
+    connection, _ = standalone._greet(running.path)
+    connection.send({"do": "open", "session": 1, "name": "x", "continue": False})
+    submit = {"do": "submit", "session": 1, "submit": 1}
+    connection.send(submit | {"data": [[1, "tree"]]}, [b"no batch", tree()])
+    answer = connection.receive()
+    assert answer is not None
+    assert answer["is"] == "refused"
+    assert received() == []
+    with pytest.raises(OSError, match="on purpose"):
+        connection.send(submit | {"data": [[1, "tree"], [2, "tree"]]}, [b"", tree(), broken()])
+    assert str(connection.own_error) == "on purpose"
+    wait_until(lambda: not sessions(running), "the end of its session")
+    wait_until(lambda: received() == [], "the end of its directories")
+    connection.close()
+
+
+def test_who_asks_and_does_not_read_is_not_heard_for_a_while(running: Service) -> None:
+    connection, _ = standalone._greet(running.path)
+    number = 20_000
+
+    def ask() -> None:
+        for each in range(number):
+            connection.send(
+                {"do": "ask", "number": each, "operation": "executor_pids", "arguments": {}}
+            )
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    for each in range(number):
+        answer = connection.receive()
+        assert answer is not None
+        assert answer["number"] == each
+    asker.join()
+    connection.shut_down()
+    connection.close()
+
+
+def test_a_service_whose_launcher_was_killed_ends(running: Service, client: Client) -> None:
+    works("cpptester", client.new_session())
+    place = status(running)["governors"][0]["work_directory"]
+    for pid in launchers_of(place):
+        os.kill(pid, signal.SIGKILL)
+    assert running.wait() == 1
+    with pytest.raises(ConnectionFailed, match="its governor has failed"):
+        client.info()
+    shutil.rmtree(place, ignore_errors=True)  # the launcher's last work

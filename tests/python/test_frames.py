@@ -109,3 +109,41 @@ def test_a_stream_piece_longer_than_the_limit_is_refused(
     assert pair[1].receive() is not None
     with pytest.raises(ProtocolError):
         frames.StreamReader(pair[1]).read(10)
+
+
+def test_an_error_within_a_frame_ends_the_connection(
+    pair: tuple[frames.Connection, frames.Connection],
+) -> None:
+    sender, receiver = pair
+
+    def pieces() -> Iterator[bytes]:
+        yield bytes(frames._JOINED_BYTES)
+        raise KeyError("on purpose")
+
+    with pytest.raises(KeyError, match="on purpose"):
+        sender.send({"do": "x"}, [pieces()])
+    assert isinstance(sender.own_error, KeyError)
+    header = receiver.receive()
+    assert header is not None
+    with pytest.raises(ProtocolError, match="ended within a frame"):
+        frames.StreamReader(receiver).finish()
+    with pytest.raises(BrokenPipeError):
+        sender.send({"do": "x"})
+
+
+def test_sending_within_a_time(pair: tuple[frames.Connection, frames.Connection]) -> None:
+    sender, receiver = pair
+    assert sender.send_within({"do": "x"}, 10.0)
+    assert receiver.receive() == {"do": "x", "payloads": []}
+
+    def fill() -> None:
+        with pytest.raises(OSError, match="pipe"):
+            sender.send({}, [bytes(1 << 24)])
+
+    full = threading.Thread(target=fill)
+    full.start()
+    while not sender._sending.locked():
+        pass
+    assert not sender.send_within({"do": "x"}, 0.05)
+    sender.shut_down()
+    full.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from weakref import ref
@@ -85,8 +86,8 @@ class Client:
         `dashboard_link`; docs/watching.md says what is there. It costs nothing while nobody looks.
         Default: no.
 
-    All but `record` and `dashboard` are for a governor inside this process, and an error with an
-    address.
+    All but `record`, `events` and `dashboard` are for a governor inside this process, and an error
+    with an address.
 
     Where config, cpus, memory, task_memory, run_directory, events, record or dashboard is left
     out, the options of ``rain run`` come before these defaults.
@@ -135,11 +136,12 @@ class Client:
             "run_directory": run_directory,
             "resources": resources,
             "task_memory": task_memory,
-            "events": events,
             "spill": None if spill is True else spill,
             "debug": debug,
         }
         given = [name for name, value in own.items() if value is not None]
+        if events is None:
+            events = default("events")
         if not given and address is None and port is None and dask is None:
             address, tls = default("address"), default("tls") if tls is None else tls
         if address is not None or port is not None or tls is not None or dask is not None:
@@ -156,12 +158,12 @@ class Client:
                 )
             self._remote = True
             self._engine, self._executors = remote.connect(address, port, tls, dask, **options)
+            if events is not None:
+                self._start_event_log(os.path.abspath(events))
         else:
             from rain.engine import embedded
 
             self._remote = False
-            if events is None:
-                events = default("events")
             self._engine, self._executors = embedded.start(
                 default("config") if config is None else config,
                 executors,
@@ -228,6 +230,13 @@ class Client:
     def dashboard_link(self) -> str | None:
         """Where the page of ``Client(dashboard=True)`` is; None without it."""
         return None if self._dashboard is None else self._dashboard.link
+
+    def _start_event_log(self, path: str) -> None:
+        try:
+            self._engine.start_event_log(path)
+        except BaseException:
+            self._engine.close()
+            raise
 
     def _open_dashboard(self, port: bool | int | None, events: str | PathLike[str] | None) -> None:
         from rain.client.dashboard import open_dashboard

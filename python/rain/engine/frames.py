@@ -19,15 +19,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import struct
 import threading
+import time
 
 from rain.common.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 VERSION = 1
@@ -86,6 +88,7 @@ class Connection:
     """
 
     def __init__(self, connected: socket.socket, received: bytes = b"") -> None:
+        self.own_error: BaseException | None = None  # because of which this side has ended it
         self._socket = connected
         self._sending = threading.Lock()
         self._buffer = memoryview(bytearray(max(_BUFFER_BYTES, len(received))))
@@ -100,13 +103,26 @@ class Connection:
         with contextlib.suppress(OSError):  # it has ended already
             self._socket.shutdown(socket.SHUT_RDWR)
 
+    def give_up(self, error: BaseException) -> None:
+        """Shut down because of an error of this side, which `own_error` says from then on."""
+        self.own_error = self.own_error or error
+        self.shut_down()
+
     def close(self) -> None:
+        with self._sending:
+            self._socket.close()
+
+    def abandon(self) -> None:
+        """Close it in a forked child, where nobody sends."""
         self._socket.close()
 
     # ---- sending ----
 
     def send(self, header: dict[str, Any], payloads: Sequence[Any] = ()) -> None:
         """Send a frame. Large payloads are not copied.
+
+        What is raised within a frame ends the connection: the other side would take what comes next
+        for the rest of this one.
 
         Parameters
         ----------
@@ -128,21 +144,43 @@ class Connection:
                 parts.append(view)
         small = [encode_header(header | {"payloads": sizes} if sizes else header)]
         with self._sending:
-            for part in parts:
-                if not isinstance(part, memoryview):
-                    small = self._send_stream(small, part)
-                elif len(part) < _JOINED_BYTES:
-                    small.append(bytes(part))
-                else:
-                    self._send_all(b"".join(small))
-                    small.clear()
-                    self._send_all(part)
-            self._send_all(b"".join(small))
+            try:
+                for part in parts:
+                    if not isinstance(part, memoryview):
+                        small = self._send_stream(small, part)
+                    elif len(part) < _JOINED_BYTES:
+                        small.append(bytes(part))
+                    else:
+                        self._send_all(b"".join(small))
+                        small.clear()
+                        self._send_all(part)
+                self._send_all(b"".join(small))
+            except BaseException:
+                self.shut_down()
+                raise
+
+    def send_within(self, header: dict[str, Any], seconds: float) -> bool:
+        """Send a small frame without payloads, if there is room for it in this time."""
+        deadline = time.monotonic() + seconds
+        if not self._sending.acquire(timeout=seconds):
+            return False
+        try:
+            poll = select.poll()
+            poll.register(self._socket, select.POLLOUT)
+            left = max(deadline - time.monotonic(), 0.0)
+            if not poll.poll(left * 1000):
+                return False
+            data = encode_header(header)
+            return self._socket.send(data, socket.MSG_DONTWAIT) == len(data)
+        except OSError:
+            return False
+        finally:
+            self._sending.release()
 
     def _send_stream(self, before: list[bytes], pieces: Iterable[bytes]) -> list[bytes]:
         """Returns what is left to be sent."""
         size = sum(map(len, before))
-        for piece in pieces:
+        for piece in self._read_pieces(pieces):
             for begin in range(0, len(piece), _BUFFER_BYTES):
                 part = piece[begin : begin + _BUFFER_BYTES]
                 before += (_LENGTH.pack(len(part)), part)
@@ -153,6 +191,13 @@ class Connection:
                 size = 0
         before.append(_LENGTH.pack(0))
         return before
+
+    def _read_pieces(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except Exception as error:
+            self.give_up(error)
+            raise
 
     def _send_all(self, data: bytes | memoryview) -> None:
         if data:

@@ -9,8 +9,10 @@ import threading
 import weakref
 
 from rain import _core
-from rain.common.errors import ConnectionFailed, RainException, UsageError
+from rain.common.errors import ConnectionFailed, UsageError
 from rain.engine import embedded
+
+_SEND_SECONDS = 5.0  # at the end, for what has to be told: the other side may hang
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
         The first six are called by one thread, the engine's; after close() none is. What they
         raise (RainException, OSError) is the end of the connection. The others are called by any
-        thread.
+        thread. close() ends a call that the other side keeps waiting.
         """
 
         def start(self, engine: MirrorEngine, /) -> None:
@@ -127,9 +129,12 @@ class MirrorEngine(_core.Engine):
                 return
             self._has_ended = True
             os.eventfd_write(self._end, 1)
-            if self._sender is not threading.current_thread():
-                self._sender.join()
+            other = self._sender is not threading.current_thread()
+            if other:
+                self._sender.join(_SEND_SECONDS)
             self._link.close()
+            if other:
+                self._sender.join()
             self._log_lines.close()
             os.close(self._end)
 
@@ -231,10 +236,8 @@ class MirrorEngine(_core.Engine):
                     continue
                 try:
                     self._tell(what, *arguments)
-                except (RainException, OSError) as error:
-                    self.connection_lost(str(error))
                 except Exception as error:
-                    self.connection_lost(f"{type(error).__name__}: {error}")
+                    self.connection_lost(str(error))
 
     def _tell(self, what: str, /, *arguments: Any) -> None:
         match what:

@@ -29,7 +29,6 @@ its answer.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -303,16 +302,17 @@ class UnixLink:
         receiver = self._receiver
         if receiver is not None and receiver is not threading.current_thread():
             self._leaving = True
-            with contextlib.suppress(OSError):
-                self._connection.send({"do": "leave"})
-            receiver.join(_LEAVE_SECONDS)
+            deadline = time.monotonic() + _LEAVE_SECONDS
+            # The service may hang, with a thread of ours in the middle of telling it something.
+            if self._connection.send_within({"do": "leave"}, _LEAVE_SECONDS):
+                receiver.join(max(deadline - time.monotonic(), 0.0))
             self._connection.shut_down()
             receiver.join()
         self._connection.close()
 
     def abandon(self) -> None:
         """In a forked child: the connection is the parent's alone."""
-        self._connection.close()
+        self._connection.abandon()
 
     # ---- what the engine tells ----
 
@@ -320,6 +320,15 @@ class UnixLink:
         self._send({"do": "open", "session": session, "name": name, "continue": continue_on_error})
 
     def submit(self, submission: _core.Submission, /) -> None:
+        try:
+            self._submit(submission)
+        except ConnectionFailed:
+            raise
+        except Exception as error:
+            self._connection.give_up(error)
+            raise
+
+    def _submit(self, submission: _core.Submission) -> None:
         part = submission.whole()
         data = list[tuple[int, str]]()
         payloads: list[Any] = [part.batch]
@@ -348,11 +357,11 @@ class UnixLink:
     def ask(self, operation: str, /, **arguments: Any) -> Any:
         question = _Question()
         with self._lock:
+            if self._ended:
+                raise ConnectionFailed(self._ended)
             self._last_number += 1
             number = self._last_number
             self._questions[number] = question
-            if self._ended:
-                raise ConnectionFailed(self._ended)
         try:
             self._send(
                 {"do": "ask", "number": number, "operation": operation, "arguments": arguments}
@@ -382,6 +391,11 @@ class UnixLink:
             raise ConnectionFailed(self._ended or self._gone(error)) from error
 
     def _gone(self, error: BaseException | None = None) -> str:
+        own = self._connection.own_error
+        if own is not None:
+            return (
+                f"the connection to the service on {self._path} was ended by an error here: {own}"
+            )
         why = f" ({error})" if error is not None and str(error) else ""
         return (
             f"the service on {self._path} (process {self._service_pid}) is gone{why}: nothing that "

@@ -85,6 +85,7 @@ class Host:
         self._sessions: dict[int, HostSession] = {}  # by the governor's number
         self._closed_sessions: dict[int, HostSession] = {}  # of whom lines may be on their way
         self._closed = False
+        self._on_end: Callable[[], None] | None = None
         self._pump: _Pump | None = None  # made for the first session with a callback
         self._owners: dict[int, tuple[str, int]] = {}  # of sessions, ended ones, too
         self._events: LoggedEvents | None = None  # made for the first who asks
@@ -179,6 +180,12 @@ class Host:
             self._pump_for_callbacks().add(session, on_updates)
         return session
 
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Have a thread call this once the engine has ended without close(): no task can run."""
+        self._on_end = call
+        if not self._log_lines.is_alive():
+            call()
+
     def sessions(self) -> list[HostSession]:
         with self._lock:
             return list(self._sessions.values())
@@ -256,6 +263,8 @@ class Host:
 
     def _log_of_task(self, task: str) -> dict[str, str]:
         number, _, task_id = task.partition("/")
+        if not (number.isdecimal() and task_id.isdecimal()) or int(task_id) >= 1 << 31:
+            raise UsageError(f"{task!r} is no task: those are SESSION/TASK, two numbers")
         with self._lock:
             session = self._sessions.get(int(number))
         if session is None:
@@ -398,15 +407,24 @@ class Host:
             for line in lines:
                 by_session.setdefault(line[0][0], []).append(line)
             with self._lock:
-                sessions = self._closed_sessions | self._sessions
-            for number, its_lines in by_session.items():
+                sessions = self._sessions | self._closed_sessions  # the open ones first
+            told = set[str]()  # clients that know of what was lost, which nobody can tell apart
+            for number in sessions if lost else by_session:
                 session = sessions.get(number)
-                if session is not None and session.on_log is not None:
-                    own = session.client_session
-                    try:
-                        session.on_log([((own, line[0][1]), *line[1:]) for line in its_lines], lost)
-                    except Exception:
-                        _log.exception("handing on log lines of session %r failed", session.name)
+                if session is None or session.on_log is None:
+                    continue
+                its_lines = by_session.get(number, [])
+                its_lost = 0 if session.client in told else lost
+                if not its_lines and not its_lost:
+                    continue
+                told.add(session.client)
+                own = session.client_session
+                try:
+                    session.on_log([((own, line[0][1]), *line[1:]) for line in its_lines], its_lost)
+                except Exception:
+                    _log.exception("handing on log lines of session %r failed", session.name)
+        if not self._closed and self._on_end is not None:
+            self._on_end()
 
 
 class HostSession:
@@ -549,7 +567,12 @@ class _Pump:
                     if found is None:
                         continue
                     session, callback = found
-                    updates, ended = session.take_updates()
+                    try:
+                        updates, ended = session.take_updates()
+                    except Exception:
+                        _log.exception("taking updates of session %r failed", session.name)
+                        self.remove(session)  # or it would fail again, and at once
+                        continue
                     try:
                         if updates or ended:
                             callback(updates, ended)

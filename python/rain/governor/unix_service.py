@@ -14,6 +14,7 @@ import logging
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -36,6 +37,8 @@ __all__ = ["default_socket", "serve"]
 _GREETING_SECONDS = 5.0  # for a client to greet
 _ACCEPTED_AT_ONCE = 32
 _MOST_CLIENTS = 256
+_MOST_QUEUED = 100  # messages for a client that does not read; then it is not heard either
+_MOST_LOG_LINES = 10_000  # likewise; further ones are lost
 _MOST_WAITING = 16  # questions of one client that take their time
 _COMPLAINT_SECONDS = 60.0  # between two lines about the same kind of stranger
 _ENDING_SECONDS = 1.0  # for a client to take the news that the service ends
@@ -75,6 +78,8 @@ def serve(
     ------
     ConfigError
         An argument is wrong, or another service has the socket.
+    RainException
+        Its governor failed.
     OSError
     """
     path = os.path.abspath(socket or default_socket())
@@ -234,10 +239,16 @@ class UnixService:
         self._lock = threading.Lock()
         self._clients = set[_Client]()
         self._complaints = _Complaints()
+        self._failure = ""
 
     def stop(self, why: str) -> None:
         """Let run() return. Any thread."""
         self._wish.express(why)
+
+    def fail(self, why: str) -> None:
+        """Let run() raise RainException. Any thread."""
+        self._failure = why
+        self.stop(why)
 
     def status(self) -> dict[str, Any]:
         """Return what ``rain status`` shows. Any thread."""
@@ -275,6 +286,7 @@ class UnixService:
         self._listening.setblocking(False)
         self._poll.register(self._listening, select.EPOLLIN)
         self._poll.register(self._wish.fd, select.EPOLLIN)
+        self.host.on_end(lambda: self.fail("its governor has failed and can run no tasks any more"))
         while not self._wish.why:
             knocks = False
             for fd, _ in self._poll.poll(self._seconds_to_look()):
@@ -285,6 +297,8 @@ class UnixService:
             if knocks:  # after the others: who came first may have to go
                 self._accept()
             self._see_off_the_slow()
+        if self._failure:
+            raise RainException(f"the service ends: {self._failure}")
 
     # ---- strangers: who has connected and not greeted ----
 
@@ -453,11 +467,15 @@ class _Client:
         self._host = service.host
         self._connection = connection
         self._lock = threading.Lock()
+        self._taken = threading.Condition(self._lock)  # something was taken out of the outbox
         self._sessions: dict[int, HostSession] = {}  # by the client's number
         self._by_fd: dict[int, int] = {}  # descriptor of updates: the client's number
         self._outbox: collections.deque[tuple[dict[str, Any], Sequence[Any]]] = collections.deque()
+        self._log_lines = 0  # in the outbox
+        self._lost_lines = 0  # that it has not been told of
         self._waiting = 0  # questions with a thread of their own
         self._ended = False
+        self._sends = True  # until the thread that does has ended
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._wake, select.EPOLLIN)
@@ -496,6 +514,10 @@ class _Client:
                     self._sender.join()
                     break
                 self._do(header)
+                with self._lock:
+                    self._taken.wait_for(
+                        lambda: len(self._outbox) <= _MOST_QUEUED or not self._sends
+                    )
             else:
                 why = "its connection ended"
         except OSError as error:
@@ -558,7 +580,7 @@ class _Client:
             bool(header["continue"]),
             client=self.name,
             client_session=number,
-            on_log=lambda lines, lost: self._queue({"is": "log", "lines": lines, "lost": lost}),
+            on_log=self._queue_log_lines,
         )
         with self._lock:
             if number in self._sessions:
@@ -586,22 +608,30 @@ class _Client:
         session = self._session(header)
         data: dict[int, Any] = {}
         answer: dict[str, Any] = {"is": "submitted", "submit": header["submit"]}
-        for size, (number, kind) in zip(sizes, header["data"], strict=True):
-            if session is None or "text" in answer:
-                self._connection.skip(size)
-                continue
-            try:
-                data[number] = receive.receive(self._host.engine, self._connection, kind, size)
-            except (RainException, OSError) as error:
-                answer |= {"is": "refused", "text": f"its inputs found no place: {error}"}
-        if session is None:
-            return
-        if "text" not in answer:
-            try:
-                session.submit(batch, data)
-            except RainException as error:
-                answer |= {"is": "refused", "text": str(error)}
-        self._queue(answer)
+        submitted = False
+        try:
+            for size, (number, kind) in zip(sizes, header["data"], strict=True):
+                if session is None or "text" in answer:
+                    self._connection.skip(size)
+                    continue
+                try:
+                    data[number] = receive.receive(self._host.engine, self._connection, kind, size)
+                except (RainException, OSError) as error:
+                    answer |= {"is": "refused", "text": f"its inputs found no place: {error}"}
+            if session is None:
+                return
+            if "text" not in answer:
+                try:
+                    session.submit(batch, data)
+                    submitted = True
+                except RainException as error:
+                    answer |= {"is": "refused", "text": str(error)}
+            self._queue(answer)
+        finally:
+            if not submitted:
+                for path in data.values():
+                    if isinstance(path, str):
+                        shutil.rmtree(path, ignore_errors=True)
 
     # ---- questions ----
 
@@ -615,7 +645,7 @@ class _Client:
                 self._waiting += 1
                 too_many = self._waiting > _MOST_WAITING
             if too_many:
-                self._reply(number, _too_many)
+                self._reply(number, _too_many, True)
                 return
             threading.Thread(
                 target=self._reply,
@@ -637,11 +667,15 @@ class _Client:
         answer: dict[str, Any] = {"is": "answer", "number": number}
         try:
             answer["value"] = ask()
-        except (RainException, OSError, TypeError) as error:
+        except (RainException, OSError) as error:
             answer["error"] = [type(error).__name__, str(error)]
-        if waiting:
-            with self._lock:
-                self._waiting -= 1
+        except Exception as error:
+            _log.warning("a question of client %s failed", self.name, exc_info=True)
+            answer["error"] = [type(error).__name__, f"{type(error).__name__}: {error}"]
+        finally:
+            if waiting:
+                with self._lock:
+                    self._waiting -= 1
         self._queue(answer)
 
     def _fetch(self, number: int, arguments: dict[str, Any]) -> None:
@@ -667,6 +701,17 @@ class _Client:
         self._outbox.append((header, payloads))
         self._nudge()
 
+    def _queue_log_lines(self, lines: list[Any], lost: int) -> None:
+        with self._lock:
+            room = max(_MOST_LOG_LINES - self._log_lines, 0)
+            self._lost_lines += lost + len(lines[room:])
+            lines = lines[:room]
+            if not lines and self._log_lines:
+                return  # after those that wait
+            lost, self._lost_lines = self._lost_lines, 0
+            self._log_lines += len(lines)
+        self._queue({"is": "log", "lines": lines, "lost": lost})
+
     def _nudge(self) -> None:
         with self._lock:
             if self._wake >= 0:
@@ -684,13 +729,32 @@ class _Client:
                     else:
                         self._send_updates(fd)
                 while self._outbox and not self._ended:
-                    header, payloads = self._outbox.popleft()
+                    header, payloads = self._take()
                     if not header:
                         self._connection.shut_down()
                         return
                     self._connection.send(header, payloads)
-        except OSError:
+        except Exception as error:
+            if not isinstance(error, OSError) or self._connection.own_error is not None:
+                _log.exception("sending to client %s failed: its connection is ended", self.name)
             self._connection.shut_down()
+        finally:
+            with self._lock:
+                self._sends = False
+                self._taken.notify_all()
+
+    def _take(self) -> tuple[dict[str, Any], Sequence[Any]]:
+        """Take the next message out of the outbox, which has one."""
+        with self._lock:
+            header, payloads = self._outbox.popleft()
+            self._taken.notify_all()
+            if header.get("is") != "log":
+                return header, payloads
+            self._log_lines -= len(header["lines"])
+            if self._log_lines == 0:
+                header["lost"] += self._lost_lines
+                self._lost_lines = 0
+        return header, payloads
 
     def _send_updates(self, fd: int) -> None:
         with self._lock:
