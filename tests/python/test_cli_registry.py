@@ -56,12 +56,22 @@ def test_a_process_id_that_is_anothers_by_now_is_stale(census: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kind": 1}'])
-def test_what_is_no_entry_is_removed(census: Path, content: str) -> None:
+def test_what_cannot_be_read_stays(census: Path, content: str) -> None:
     registry.make_private(registry.directory())
     file = Path(registry.directory()) / "server-1.json"
     file.write_text(content)
     assert registry.services() == []
-    assert not file.exists()
+    assert file.exists()
+    file.unlink()
+    registry.leave(None)
+
+
+def test_entries_of_newer_releases_are_read(census: Path) -> None:
+    entry = entered(SERVER, "127.0.0.1:7210")
+    file = Path(entry.path)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"new": [1], "path": "elsewhere"}))
+    assert registry.services() == [entry]
+    registry.leave(entry)
 
 
 def test_the_only_service_needs_no_address(census: Path, sleeper: subprocess.Popen[bytes]) -> None:

@@ -326,3 +326,17 @@ def test_store_shows_a_table_for_each_governor(
     assert "mine" in done.stdout
     (told,) = json.loads(call("store", "--json").stdout)
     assert told["blobs"][0]["label"] == "mine"
+
+
+def test_stop_waits_until_nothing_listens_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rain.cli import stop
+    from rain.cli.service import Service
+    from rain.common.errors import RainException
+
+    monkeypatch.setattr(stop, "_END_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        there = Service(None, None, server=listening.getsockname())
+        with pytest.raises(RainException, match="was told to end, and still listens"):
+            stop._until_deaf(there)
+    stop._until_deaf(there)
+    stop._until_deaf(Service(None, None, socket="/nowhere/at/all"))

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from rain.cli.app import rain
+from rain.cli.start import _Interrupted, _interruptible
+from rain.cli.starter import StartFailed, end_all
 
 FAKE = f"{sys.executable} {Path(__file__).with_name('service_program.py')}"
 DEADLINE_SECONDS = 30.0
@@ -99,6 +101,7 @@ def test_simple_is_a_server_and_a_governor_that_stay(started: Started) -> None:
         f"{name}.{end}" for name in ("server", "governor-0") for end in ("out", "err")
     }, "the ready files are removed by the starter"
     assert logs.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in logs.iterdir()} == {0o600}
     for process in started.processes():
         assert runs(process["pid"])
         assert os.getsid(process["pid"]) == process["pid"]
@@ -252,3 +255,46 @@ def test_wrong_options_start_nothing_and_end_with_1(
     assert done.exit_code == 1
     assert message in done.stderr
     assert not started.processes()
+
+
+def test_a_signal_waits_while_a_process_is_started() -> None:
+    noted = []
+
+    def start() -> None:
+        with _interruptible() as interruption:
+            with interruption.held():
+                os.kill(os.getpid(), signal.SIGTERM)
+                noted.append("started")
+            noted.append("never")
+
+    with pytest.raises(_Interrupted):
+        start()
+    assert noted == ["started"]
+
+
+def test_an_error_while_one_is_ended_does_not_keep_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended = []
+
+    class Fake:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def is_ready(self) -> bool:
+            return True
+
+        def ask_to_end(self) -> None:
+            ended.append(self.name)
+            if self.name == "b":
+                raise StartFailed("no ssh")
+
+        def is_gone(self) -> bool:
+            return True
+
+        def kill(self) -> None:
+            ended.append(f"{self.name} killed")
+
+    end_all([Fake(name) for name in "abc"])
+    assert ended == ["c", "b", "a", "c killed", "b killed", "a killed"]
+    assert "b may still run: no ssh" in capsys.readouterr().err

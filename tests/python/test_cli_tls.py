@@ -141,3 +141,16 @@ asyncio.run(main())
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True
     )
     assert done.stdout.strip() == "42", done.stderr
+
+
+def test_a_key_that_others_can_read_is_refused_by_clients_too(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    from rain.common.errors import ConfigError
+    from rain.engine import dask_process
+
+    folder = tmp_path / "certificates"
+    assert CliRunner().invoke(rain, ["tls", "init", str(folder)]).exit_code == 0
+    assert dask_process.security(str(folder)) is not None
+    (folder / "key.pem").chmod(0o640)
+    with pytest.raises(ConfigError, match="can be read by other users: chmod 600"):
+        dask_process.security(str(folder))

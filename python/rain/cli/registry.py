@@ -1,7 +1,8 @@
 """What runs for this user on this machine: a file for each server and governor.
 
 A file is written when a process is ready and removed when it ends. One whose process is gone, or
-whose process id is another's by now, is stale and removed by whoever reads it next.
+whose process id is another's by now, is stale and removed by whoever reads it next. What can't be
+read stays: it may be of a process of another release, which runs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import os
 import stat
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from rain.common.errors import RainException
@@ -35,6 +36,9 @@ class Entry:
     @property
     def alive(self) -> bool:
         return start_ticks(self.pid) == self.started
+
+
+_KEYS = {each.name for each in fields(Entry)} - {"path"}
 
 
 class NoService(RainException):
@@ -109,7 +113,9 @@ def entries() -> list[Entry]:
             continue
         path = os.path.join(folder, name)
         entry = _read(path)
-        if entry is not None and entry.alive:
+        if entry is None:
+            continue
+        if entry.alive:
             found.append(entry)
             continue
         with suppress(OSError):
@@ -194,6 +200,8 @@ def _here(address: str, port: str) -> bool:
 def _read(path: str) -> Entry | None:
     try:
         with open(path, encoding="utf-8") as file:
-            return Entry(**json.load(file), path=path)
+            values = json.load(file)
+        known = {key: values[key] for key in values if key in _KEYS}
+        return Entry(**known, path=path)
     except (OSError, ValueError, TypeError):
         return None

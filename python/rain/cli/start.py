@@ -9,7 +9,7 @@ import socket
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -203,23 +203,26 @@ def command(
     if hosts:
         _remote_server(plan)  # hosts that can't reach the server are said before anything starts
     try:
-        with _interruptible():
-            server, governors = _start(plan)
+        with _interruptible() as interruption:
+            server, governors = _start(plan, interruption)
     except _Interrupted as interrupted:
         click.echo(f"rain start: {interrupted}: what was started is ended", err=True)
         sys.exit(128 + interrupted.number)
     _tell(plan, server, governors, as_json)
 
 
-def _start(plan: Plan) -> tuple[LocalProcess, list[LocalProcess | RemoteProcess]]:
+def _start(
+    plan: Plan, interruption: _Interruption
+) -> tuple[LocalProcess, list[LocalProcess | RemoteProcess]]:
     from rain.cli.starter import LocalProcess, RemoteProcess, end_all, wait_until_ready
 
     logs = plan.log_directory
     started: list[Process] = []
     governors: list[LocalProcess | RemoteProcess] = []
     try:
-        server = LocalProcess("server", plan.server_command(), logs)
-        started.append(server)
+        with interruption.held():
+            server = LocalProcess("server", plan.server_command(), logs)
+            started.append(server)
         wait_until_ready([server])
         _learn_ports(plan)
         for index, options in enumerate(plan.local):
@@ -227,21 +230,24 @@ def _start(plan: Plan) -> tuple[LocalProcess, list[LocalProcess | RemoteProcess]
             command = plan.governor_command(index, _local_server(plan), options.split())
             if not is_loopback(plan.listen[0]):
                 command += ["--listen", address_text((plan.listen[0], 0))]
-            governors.append(LocalProcess(name, command, logs))
-            started.append(governors[-1])
+            with interruption.held():
+                governors.append(LocalProcess(name, command, logs))
+                started.append(governors[-1])
         for index, host in enumerate(plan.hosts):
-            governors.append(
-                RemoteProcess(
-                    f"governor-{index}",
-                    host,
-                    plan.governor_command(index, _remote_server(plan), []),
-                    folder=logs,
-                    ssh=plan.ssh,
-                    prepare=plan.prepare,
-                    leave_cpu=plan.leave_cpu,
+            command = plan.governor_command(index, _remote_server(plan), [])
+            with interruption.held():
+                governors.append(
+                    RemoteProcess(
+                        f"governor-{index}",
+                        host,
+                        command,
+                        folder=logs,
+                        ssh=plan.ssh,
+                        prepare=plan.prepare,
+                        leave_cpu=plan.leave_cpu,
+                    )
                 )
-            )
-            started.append(governors[-1])
+                started.append(governors[-1])
         wait_until_ready(governors)
     except BaseException:
         end_all(started)
@@ -345,19 +351,46 @@ def _config(path: str | None, here: bool) -> str | None:
     return path
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Within, SIGTERM, SIGINT and SIGHUP raise _Interrupted, once."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-    def end(number: int, _: FrameType | None) -> None:
-        for other in numbers:
-            signal.signal(other, signal.SIG_IGN)
+
+class _Interruption:
+    """What raises _Interrupted once a signal came: at once, or at the end of held()."""
+
+    def __init__(self) -> None:
+        self._number = 0  # of the signal that waits
+        self._held = False
+
+    def hear(self, number: int, _: FrameType | None) -> None:
+        if self._held:
+            self._number = number
+        else:
+            self._interrupt(number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within, a signal waits: what is started is noted, too, and so ended again."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._number:
+            self._interrupt(self._number)
+
+    def _interrupt(self, number: int) -> NoReturn:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
         raise _Interrupted(number)
 
-    before = {number: signal.signal(number, end) for number in numbers}
+
+@contextmanager
+def _interruptible() -> Iterator[_Interruption]:
+    """Within, SIGTERM, SIGINT and SIGHUP raise _Interrupted, once."""
+    interruption = _Interruption()
+    before = {number: signal.signal(number, interruption.hear) for number in _SIGNALS}
     try:
-        yield
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

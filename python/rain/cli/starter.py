@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from rain.common.errors import RainException
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import IO
 
 _FIRST_PAUSE_SECONDS = 0.02
@@ -62,7 +62,7 @@ class LocalProcess:
             os.unlink(self._ready_file)
         with ExitStack() as stack:
             out, err = (
-                stack.enter_context(open(os.path.join(folder, f"{name}.{end}"), "wb"))
+                stack.enter_context(_create(os.path.join(folder, f"{name}.{end}")))
                 for end in ("out", "err")
             )
             try:
@@ -150,7 +150,7 @@ class RemoteProcess:
         self._errors = os.path.join(folder, f"{name}.ssh-err")
         self._stopping: subprocess.Popen[bytes] | None = None
         script = start_script(name, command, folder, os.getcwd(), prepare, leave_cpu)
-        with open(self._told, "wb") as out, open(self._errors, "wb") as err:
+        with _create(self._told) as out, _create(self._errors) as err:
             self._process = self._run(script, out, err)
 
     def is_ready(self) -> bool:
@@ -306,14 +306,28 @@ def wait_until_ready(processes: Iterable[Process]) -> None:
 
 
 def end_all(processes: Sequence[Process]) -> None:
-    """End them, last started first: with SIGTERM, and with SIGKILL what is left after a while."""
-    for process in reversed(processes):
-        process.ask_to_end()
+    """End them, last started first: with SIGTERM, and with SIGKILL what is left after a while.
+
+    An error about one is a warning, and the others are ended nevertheless.
+    """
+    left = list(reversed(processes))
+    for process in left:
+        with _told_as_warning(process):
+            process.ask_to_end()
     deadline = time.monotonic() + _END_SECONDS
-    while time.monotonic() < deadline and not all(process.is_gone() for process in processes):
+    while time.monotonic() < deadline and not all(process.is_gone() for process in left):
         time.sleep(_FIRST_PAUSE_SECONDS)
-    for process in reversed(processes):
-        process.kill()
+    for process in left:
+        with _told_as_warning(process):
+            process.kill()
+
+
+@contextmanager
+def _told_as_warning(process: Process) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RainException) as error:
+        print(f"Warning: {process.name} may still run: {error}", file=sys.stderr)
 
 
 def rain_command() -> list[str]:
@@ -329,6 +343,13 @@ def boot_id() -> str:
     """Return what tells this machine from others, until it is booted again."""
     with open(_BOOT_ID) as file:
         return file.read().strip()
+
+
+def _create(path: str) -> IO[bytes]:
+    """Open a file to write to, which others can't read."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o600)  # it may have been there
+    return os.fdopen(fd, "wb")
 
 
 def _fail(message: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def command(
         killed = end(ended)
     else:
         service.ask("stop")
+        _until_deaf(service)
     if as_json:
         print_json({"address": service.address, "pids": [e.pid for e in ended], "killed": killed})
     elif killed:
@@ -82,6 +84,32 @@ def _until_idle(service: Service, wait: bool) -> None:
                 "shows them): --wait waits for them, --force kills them"
             )
         time.sleep(_WAIT_POLL_SECONDS)
+
+
+def _until_deaf(service: Service) -> None:
+    """Return when nothing listens there any more. Raises RainException if that takes long."""
+    deadline = time.monotonic() + _END_SECONDS
+    while _listens(service):
+        if time.monotonic() > deadline:
+            raise RainException(
+                f"{service.address} was told to end, and still listens after {_END_SECONDS:.0f} s"
+            )
+        time.sleep(_WAIT_POLL_SECONDS)
+
+
+def _listens(service: Service) -> bool:
+    try:
+        if service.socket:
+            with socket.socket(socket.AF_UNIX) as connected:
+                connected.settimeout(_END_SECONDS)
+                connected.connect(service.socket)
+        else:
+            socket.create_connection(service.server, timeout=_END_SECONDS).close()
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def end(processes: Sequence[Entry]) -> list[int]:

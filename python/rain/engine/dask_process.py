@@ -84,7 +84,7 @@ def security(folder: str | None) -> Any:
     Raises
     ------
     ConfigError
-        The folder lacks a file.
+        The folder lacks a file, or others can read the key.
     """
     if folder is None:
         return None
@@ -95,6 +95,9 @@ def security(folder: str | None) -> Any:
             raise ConfigError(
                 f"there is no {paths[name]}: `rain tls init {folder}` makes what TLS needs"
             )
+    key = paths["key.pem"]
+    if os.stat(key).st_mode & 0o077:
+        raise ConfigError(f"{key} can be read by other users: chmod 600 {key}")
     try:
         distributed = import_distributed()
         pair = {}
@@ -123,17 +126,15 @@ def encrypt_pages(folder: str) -> None:
 @contextlib.contextmanager
 def scratch_in(folder: str) -> Iterator[None]:
     """Within, Dask has its directory of locks, which it would leave behind, below `folder`."""
-    import tempfile
+    import shutil
 
     import dask
 
-    with (
-        tempfile.TemporaryDirectory(
-            prefix="dask-", dir=folder or None, ignore_cleanup_errors=True
-        ) as scratch,
-        dask.config.set({"temporary-directory": scratch}),
-    ):
-        yield
+    with dask.config.set({"temporary-directory": folder}):
+        try:
+            yield
+        finally:
+            shutil.rmtree(os.path.join(folder, "dask-scratch-space"), ignore_errors=True)
 
 
 def bracketed(host: str) -> str:

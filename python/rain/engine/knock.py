@@ -126,7 +126,7 @@ def _judge(where: str, first: bytes | None) -> None:
         )
     if first.startswith((b"HTTP/", b"<")):
         raise ConnectionFailed(
-            f"{where} is a web server; a Rain server's port is 7210 by default, 7222 its pages'"
+            f"{where} is a web server; a Rain server's port is 7210 by default, its pages have 7222"
         )
     if first.startswith(b"\x15\x03"):
         raise ConnectionFailed(f"{where} wants TLS: give the certificates (tls=DIR, --tls DIR)")
