@@ -39,6 +39,14 @@ def wait_for(ctx: Context, *inputs: DataInstance) -> Any:
 
 
 @executor.task
+def once(ctx: Context) -> bytes:
+    """config: file. Writes its pid there and returns much, the first time; else it fails."""
+    with open(ctx.config["file"], "x") as file:
+        file.write(str(os.getpid()))
+    return bytes(100_000)
+
+
+@executor.task
 def environment(ctx: Context) -> str:
     """config: name"""
     return os.environ.get(ctx.config["name"], "is not set")

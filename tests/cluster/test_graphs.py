@@ -236,3 +236,26 @@ def test_unkept_data_leave_the_governors(client: Client, session: Session) -> No
     wait_until(
         lambda: client.info()["store"]["blobs_bytes"] < 30_000_000, "the store is empty again"
     )
+
+
+def test_an_output_that_was_not_kept_for_a_later_submit(session: Session, place: Path) -> None:
+    """Either it gets there, or what needs it, and nothing else, says what to do."""
+    note, gate = place / "note", place / "gate"
+    made = call("gates/wait_for", b"x" * 20_000, file=str(gate), note=str(note))
+    session.submit()
+    wait_until(lambda: note.exists() and note.read_text(), "it runs")
+    after, other = call("cpptester/concat", made, b"!"), call("cpptester/hello", b"x")
+    last = call("pytester/concat", after)
+    for task in (after, other, last):
+        task.keep_outputs()
+    session.submit()
+    gate.touch()
+    assert other.output.fetch().get_bytes() == b"Hello x!"
+    failure = after.exception()
+    if failure is None:
+        assert last.output.fetch().get_bytes() == b"x" * 20_000 + b"!"
+    else:
+        contains(failure, "keep() it")
+        with pytest.raises(DependencyFailed):
+            last.wait()
+    made.wait()

@@ -17,6 +17,7 @@ from rain.client import (
     ExecutorDied,
     RainException,
     RainWarning,
+    TaskException,
     blob,
     tasks,
 )
@@ -168,16 +169,52 @@ with session.bind_only():
         wait_until(lambda: note.exists() and note.read_text(), "it runs")
         executor = int(note.read_text().split()[0])
         process.kill()
-    wait_until(lambda: not exists(executor) or not _is_busy(two), "the task is killed")
+    wait_until(lambda: not exists(executor) or not _running(two, "gates"), "the task is killed")
+    wait_until(lambda: not _has_sessions(two), "its session is closed")
     with two.client() as client, client.new_session():
         assert call("cpptester/hello", b"x").output.fetch().get_bytes() == b"Hello x!"
 
 
-def _is_busy(made: Cluster) -> bool:
+def _governors(made: Cluster) -> list[dict[str, Any]]:
     from rain.engine import cluster as engine
 
-    status = engine.ask("127.0.0.1", made.port, None, "status")
-    return any(governor["sessions"] for governor in status["governors"])
+    found: list[dict[str, Any]] = engine.ask("127.0.0.1", made.port, None, "status")["governors"]
+    return found
+
+
+def _has_sessions(made: Cluster) -> bool:
+    return any(governor["sessions"] for governor in _governors(made))
+
+
+def _running(made: Cluster, executor: str) -> int:
+    """How many processes of an executor are in a call, on all governors."""
+    types = [each for governor in _governors(made) for each in governor["executors"]]
+    return sum(each["running"] for each in types if each["type"] == executor)
+
+
+def test_what_a_second_run_fails_to_make_fails_what_needs_it(two: Cluster, place: Path) -> None:
+    """The first run's end stays; the client hears from no task that its input is missing."""
+    note = place / "note"
+    client = two.client()
+    with client.new_session(on_error="continue") as session:
+        made = call("gates/once", file=str(note))
+        made.keep_outputs()
+        session.submit()
+        made.wait()
+        two.kill(two.governor_of(int(note.read_text())))
+        after = call("pytester/concat", made, b"!")
+        other = call("cpptester/hello", b"x")
+        after.keep_outputs()
+        other.keep_outputs()
+        session.submit()
+        with pytest.raises(TaskException, match="could not be made again"):
+            after.wait()
+        with pytest.raises(RainException, match="could not be made again"):
+            made.output.fetch()
+        assert other.output.fetch().get_bytes() == b"Hello x!"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RainWarning)
+        client.close()
 
 
 def test_a_governor_that_ends_in_peace_takes_nothing_along(two: Cluster) -> None:

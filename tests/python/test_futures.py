@@ -266,6 +266,7 @@ def test_as_completed_for_async_for(lenient: Session) -> None:
     spin.cancel()
 
 
+@pytest.mark.embedded("fetching from elsewhere takes threads")
 def test_await_takes_tasks_and_objects_and_no_thread(session: Session) -> None:
     async def wait() -> None:
         tasks = [call("echo", blob(str(n))) for n in range(50)]

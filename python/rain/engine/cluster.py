@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 4.0  # for all steps: an error comes within 5
 _GOVERNOR_SECONDS = 4.0  # for the first governor to be there
+_EXPECTED_SECONDS = 60.0  # likewise, while a cluster of Dask has workers to come
 _DIRECT_SECONDS = 3.0  # to connect to a governor; then through the server
+_INDIRECT_SECONDS = 30.0  # and then directly again
 _WATCH_SECONDS = 0.25
 _PULSE_SECONDS = 5.0  # between two questions whether the server is there,
 _SILENCE_SECONDS = 15.0  # and how long an answer may take
@@ -177,14 +179,23 @@ class _Part:
     """A part in the client's eyes. Guarded by the link's lock."""
 
     __slots__ = (
-        "address", "cancelled", "early", "ended", "failed", "future", "key", "outputs",
-        "starts", "task_ids",
+        "address", "cancelled", "early", "ended", "failed", "future", "key", "lacks", "outputs",
+        "starts", "task_ids", "uploads",
     )  # fmt: skip
 
-    def __init__(self, key: Any, task_ids: Iterable[int], outputs: Iterable[int]) -> None:
+    def __init__(
+        self,
+        key: Any,
+        task_ids: Iterable[int],
+        outputs: Iterable[int],
+        uploads: Iterable[int],
+        lacks: str,
+    ) -> None:
         self.key = key
         self.task_ids = array("i", task_ids)
         self.outputs = set(outputs)  # that the client has use for
+        self.uploads = array("i", uploads)  # constants that it needs
+        self.lacks = lacks  # why tasks of it will never have their inputs
         self.future: Any = None  # held while anything of the part is needed
         self.address = ""  # of the Dask worker that runs it, or ran it
         self.starts = 0
@@ -197,7 +208,7 @@ class _Part:
 class _Session:
     """Guarded by the link's lock."""
 
-    __slots__ = ("by_output", "keeps_going", "name", "number", "parts", "uploads")
+    __slots__ = ("by_output", "keeps_going", "name", "number", "parts", "ran_again", "uploads")
 
     def __init__(self, number: int, name: str, keeps_going: bool) -> None:
         self.number = number
@@ -205,6 +216,7 @@ class _Session:
         self.keeps_going = keeps_going
         self.parts: list[_Part] = []
         self.by_output: dict[int, _Part] = {}
+        self.ran_again = False  # some part: what it made the first time can be lost
         self.uploads: dict[int, tuple[Any, _core.Blob]] = {}  # object: future, data
 
 
@@ -228,9 +240,11 @@ class ClusterLink:
         self._engine: MirrorEngine | None = None
         self._lock = threading.Lock()
         self._sessions: dict[int, _Session] = {}
-        self._offers: list[dict[str, Any]] = []
+        self._offers: dict[str, dict[str, Any]] = {}  # by address
         self._notes: list[str] = []
-        self._indirect: set[str] = set()  # governors that can't be reached directly
+        # Governors that can't be reached directly, and when to try again.
+        self._indirect: dict[str, float] = {}
+        self._work: set[asyncio.Task[None]] = set()  # uploads on their way
         self._has_offers = threading.Event()
         self._changed = asyncio.Event()  # set and replaced when a part has moved on
         self._watch: concurrent.futures.Future[None] | None = None
@@ -247,13 +261,20 @@ class ClusterLink:
         except OSError as error:
             raise ConnectionFailed(f"{self._where} did not answer: {error}") from error
         _answer(reply, self._where)
-        if not self._has_offers.wait(_GOVERNOR_SECONDS):
+        patience = self._loop.time() + _EXPECTED_SECONDS
+        while not self._has_offers.wait(_GOVERNOR_SECONDS):
             events = self._await(self._dask.scheduler.events(topic="rain"))
             whys = {why for _, event in events if (why := event.get("retired"))}
+            if not whys and self._expects_workers() and self._loop.time() < patience:
+                continue
             why = f" ({'; '.join(sorted(whys))})" if whys else ""
             raise ConnectionFailed(f"{self._where} has no governor{why}: start one with: {remedy}")
         with self._lock:
-            return list(self._offers)
+            return list(self._offers.values())
+
+    def _expects_workers(self) -> bool:
+        """Whether a Dask cluster was told to have workers, as by scale()."""
+        return not self._own and bool(getattr(self._dask.cluster, "plan", ()))
 
     def start(self, engine: MirrorEngine, /) -> None:
         self._engine = engine
@@ -283,7 +304,7 @@ class ClusterLink:
 
         with self._lock:
             session = self._sessions[submission.session_id]
-            offers = [{"buildin", *offer["executors"]} for offer in self._offers]
+            offers = [{"buildin", *offer["executors"]} for offer in self._offers.values()]
         slots = relay.PARTS_IN_FLIGHT * max(1, len(offers))
         cut = submission.cut(slots=slots, offers=offers)
         collected: dict[int, Any] = {}  # futures of objects, held until all is submitted
@@ -306,20 +327,30 @@ class ClusterLink:
         collected: dict[int, Any],
         early: dict[_Part, list[tuple[int, Any]]],
     ) -> None:
-        from rain.governor import parts, relay
+        from rain.governor import parts, pieces, relay
 
+        lacks = ""
         ids: list[int] = []
         futures: list[Any] = []
         for object_id, blob in native.uploads:
             ids.append(object_id)
             futures.append(self._upload(session, object_id, blob))
         for object_id in native.inputs:
+            ids.append(object_id)
+            if object_id not in session.by_output:  # those of the part that need it end at once
+                futures.append(pieces.Gone())
+                lacks = (
+                    f"its input {session.number}:{object_id} is made by a task of an earlier "
+                    "submit() and was not kept, so that no other governor gets it: keep() it "
+                    "before its task is submitted"
+                )
+                continue
             if object_id not in collected:
                 collected[object_id] = self._collect(session, object_id, early)
-            ids.append(object_id)
             futures.append(collected[object_id])
         outputs = native.outputs
-        part = _Part(key, native.task_ids, outputs)
+        uploads = [object_id for object_id, _ in native.uploads]
+        part = _Part(key, native.task_ids, outputs, uploads, lacks)
         told = parts.Part(
             key,
             session.name,
@@ -379,15 +410,19 @@ class ClusterLink:
     def cancel(self, session: int, tasks: Sequence[int], /) -> None:
         wanted = set(tasks)
         tell = []
+        futures = []  # let go of outside of the lock
         with self._lock:
             for part in self._parts(session):
                 its = set() if part.ended else wanted.intersection(part.task_ids)
                 if its:
                     part.cancelled |= its
                     if len(part.cancelled) == len(part.task_ids):
-                        part.future = None  # Dask takes it away from where it is
-                    elif part.starts:
+                        # Dask takes it away from where it is, unless another part waits for it.
+                        futures.append(part.future)
+                        part.future = None
+                    if part.starts:
                         tell.append((part.key, sorted(its)))
+        del futures
         for key, ids in tell:
             self._tell(do="cancel", key=key, tasks=ids)
 
@@ -400,7 +435,7 @@ class ClusterLink:
                 return
             for object_id in objects:
                 futures.append(its.uploads.pop(object_id, None))
-                part = its.by_output.get(object_id)
+                part = its.by_output.pop(object_id, None)
                 if part is not None and object_id in part.outputs:
                     part.outputs.discard(object_id)
                     dropped.setdefault(part, []).append(object_id)
@@ -480,7 +515,9 @@ class ClusterLink:
             for object_id in objects:
                 part = None if its is None else its.by_output.get(object_id)
                 if part is None:
-                    raise RainException(f"object {session}:{object_id} is on no governor")
+                    raise RainException(
+                        f"object {session}:{object_id} is on no governor, or not any more"
+                    )
                 by_part.setdefault(part, []).append(object_id)
 
         async def all_of() -> None:
@@ -514,8 +551,9 @@ class ClusterLink:
                 if not missing:
                     return
                 if reply["ended"] and part.ended:
+                    why = "it was lost and could not be made again" if part.starts > 1 else ""
                     raise RainException(
-                        f"object {session}:{min(missing)} has no data: it was unkept"
+                        f"object {session}:{min(missing)} has no data: {why or 'it was unkept'}"
                     )
             if self._closed or part.future is None:
                 raise RainException(f"object {session}:{min(missing)} has no data any more")
@@ -550,20 +588,35 @@ class ClusterLink:
         """
         from rain.governor import pieces  # noqa: F401 - Dask finds its types by their imports
 
-        if address not in self._indirect:
+        direct = self._loop.time() >= self._indirect.get(address, 0.0)
+        if direct:
             try:
                 comm = await asyncio.wait_for(self._dask.rpc.connect(address), _DIRECT_SECONDS)
                 self._dask.rpc.reuse(address, comm)
+                self._indirect.pop(address, None)
             except (OSError, asyncio.TimeoutError):
-                self._indirect.add(address)
+                direct = False
+                self._go_round(address)
         try:
-            if address not in self._indirect:
+            if direct:
                 return await getattr(self._dask.rpc(address), operation)(**arguments)
             return await self._dask.scheduler.proxy(
                 msg={"op": operation, **arguments}, worker=address
             )
-        except OSError as error:
+        except (OSError, asyncio.TimeoutError) as error:
             raise ConnectionFailed(f"the governor at {address} did not answer: {error}") from error
+
+    def _go_round(self, address: str) -> None:
+        """A governor can't be reached from here: what it has comes through the server now."""
+        known = address in self._indirect
+        self._indirect[address] = self._loop.time() + _INDIRECT_SECONDS
+        with self._lock:
+            offer = self._offers.get(address)  # none: it is lost
+            if not known and offer is not None:
+                self._notes.append(
+                    f"governor {offer['name']} cannot be reached at {address} from here: data to "
+                    f"and from it go through the server, which is slower"
+                )
 
     async def _bring(self, address: str, key: Any, object_id: int) -> None:
         """Upload a constant to the governor that wants it."""
@@ -572,14 +625,33 @@ class ClusterLink:
         from rain.governor.parts import UPLOAD
         from rain.governor.pieces import BlobRef
 
+        while not self._closed:
+            with self._lock:
+                its = self._sessions.get(key[2])
+                found = None if its is None else its.uploads.get(object_id)
+            if found is None:
+                return  # nobody needs it any more, and the governor will be told
+            try:
+                ref = to_serialize(BlobRef.of(found[1]))
+                await self._request(address, UPLOAD, key=key, ref=ref)
+                return
+            except ConnectionFailed:
+                if address not in self._offers:
+                    return  # it is lost, and another one will ask
+            except Exception as error:  # not of the connection: it would come again
+                self._fail_those_with(key[2], object_id, f"{type(error).__name__}: {error}")
+                return
+            await asyncio.sleep(_REACT_SECONDS)
+
+    def _fail_those_with(self, session: int, object_id: int, why: str) -> None:
         with self._lock:
-            its = self._sessions.get(key[2])
-            found = None if its is None else its.uploads.get(object_id)
-        if found is None:
-            return  # nobody needs it any more, and the governor will be told
-        ref = to_serialize(BlobRef.of(found[1]))
-        with contextlib.suppress(ConnectionFailed):  # then it is lost, and another one will ask
-            await self._request(address, UPLOAD, key=key, ref=ref)
+            waiting = [
+                part
+                for part in self._parts(session)
+                if object_id in part.uploads and not part.ended
+            ]
+        for part in waiting:
+            self._fail(part.key, f"its input {session}:{object_id} was not sent: {why}", died=False)
 
     # ---- messages: on the loop of the Dask client
 
@@ -598,7 +670,7 @@ class ClusterLink:
 
     def _do_governors(self, offers: dict[str, dict[str, Any]]) -> None:
         with self._lock:
-            self._offers = list(offers.values())
+            self._offers = offers
         if offers:
             self._has_offers.set()
 
@@ -619,6 +691,9 @@ class ClusterLink:
             part.address = worker
             part.ended = False
             if part.starts > 1:
+                its = self._sessions.get(key[2])
+                if its is not None:
+                    its.ran_again = True
                 self._notes.append(
                     f"{len(part.task_ids)} tasks (part {key[3]} of session {key[2]}) run again, "
                     f"on governor {governor}: their results were lost"
@@ -637,6 +712,13 @@ class ClusterLink:
         with self._lock:
             part.ended = True
             future = self._future_if_done(part)
+            its = self._sessions.get(key[2])
+            lacks = part.lacks
+            if not lacks and its is not None and its.ran_again:
+                lacks = "an input of it was lost with its governor and could not be made again"
+        if lacks and self._engine is not None:
+            # Its tasks have ended, and all is told: those of which nothing came had no inputs.
+            self._engine.fail_tasks(key[2], list(part.task_ids), lacks, False)
         del future
         self._has_changed()
 
@@ -674,7 +756,9 @@ class ClusterLink:
             self._has_changed()
 
     def _do_want(self, key: Any, object: int, worker: str) -> None:
-        self._loop.create_task(self._bring(worker, key, object))
+        work = self._loop.create_task(self._bring(worker, key, object))
+        self._work.add(work)
+        work.add_done_callback(self._work.discard)
 
     def _do_log(self, session: int, lines: list[Any], lost: int, worker: str) -> None:
         if self._engine is not None:

@@ -126,15 +126,17 @@ def encrypt_pages(folder: str) -> None:
 @contextlib.contextmanager
 def scratch_in(folder: str) -> Iterator[None]:
     """Within, Dask has its directory of locks, which it would leave behind, below `folder`."""
-    import shutil
+    import tempfile
 
     import dask
 
-    with dask.config.set({"temporary-directory": folder}):
-        try:
-            yield
-        finally:
-            shutil.rmtree(os.path.join(folder, "dask-scratch-space"), ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="dask-", dir=folder or None, ignore_cleanup_errors=True
+        ) as scratch,
+        dask.config.set({"temporary-directory": scratch}),
+    ):
+        yield
 
 
 def bracketed(host: str) -> str:

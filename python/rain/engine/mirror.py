@@ -9,7 +9,7 @@ import threading
 import weakref
 
 from rain import _core
-from rain.common.errors import ConnectionFailed, UsageError
+from rain.common.errors import ConnectionFailed, RainException, UsageError
 from rain.engine import embedded
 
 _SEND_SECONDS = 5.0  # at the end, for what has to be told: the other side may hang
@@ -236,8 +236,10 @@ class MirrorEngine(_core.Engine):
                     continue
                 try:
                     self._tell(what, *arguments)
-                except Exception as error:
+                except (RainException, OSError) as error:
                     self.connection_lost(str(error))
+                except Exception as error:
+                    self.connection_lost(f"{type(error).__name__}: {error}")
 
     def _tell(self, what: str, /, *arguments: Any) -> None:
         match what:

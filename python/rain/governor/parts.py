@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rain.governor")
 _FLUSH_SECONDS = 0.1
 _READY_SECONDS = 0.01  # how often a running part's objects are looked for
+_RETIRE_SECONDS = 1.0  # in which GovernorPlugin notices that its governor has ended
 
 FETCH = "rain_fetch"  # ops of requests
 UPLOAD = "rain_upload"
@@ -142,8 +143,10 @@ class PartRunner:
         state = self.worker.state.tasks.get(key)
         if state is None or state.state == "cancelled":  # while it waited
             raise Reschedule
+        await self._hand_back_if_ended()
         session = self._session(part)
         running = _Running(part)
+        session.making.update(part.outputs)
         self._work[key] = running
         self.tell(client=client, do="started", key=key, governor=self.host.name)
         try:
@@ -152,8 +155,10 @@ class PartRunner:
                 await self._flush()  # if it kills this process at once, the relay knows of it
                 number = await asyncio.to_thread(session.host.submit, batch, data)
             except (RainException, OSError) as error:
+                session.end_making(part)
                 if running.dropped:
                     raise Reschedule from None
+                await self._hand_back_if_ended()
                 self.tell(client=client, do="refused", key=key, message=str(error))
                 self.tell(client=client, do="ended", key=key)
                 return Bundle({})
@@ -161,22 +166,32 @@ class PartRunner:
                 session.host.cancel(part.task_ids)
             _settle(session.host, inputs)
             session.wait_for(number, running)
+            if running.cancelled:  # likewise
+                session.host.cancel(list(running.cancelled))
             for object_id, collector in running.early:
                 session.early[object_id] = running, collector
             session.look_for_early()
             del batch, data, inputs
             await running.ended.wait()
             if running.dropped:  # its ends were told to nobody
-                session.let_go(each for each in part.outputs if each not in session.held)
+                session.end_making(part)
                 raise Reschedule
+            await self._hand_back_if_ended()
             wanted = [each for each in part.outputs if each not in running.unkept]
             bundle = session.bundle(wanted, running.unkept)
+            session.end_making(part)
             self.tell(client=client, do="ended", key=key)
             return bundle
         finally:
             session.forget(running)
             if self._work.get(key) is running:
                 del self._work[key]
+
+    async def _hand_back_if_ended(self) -> None:
+        """Without its governor this worker ends, and its parts run elsewhere."""
+        if self.host.engine.closed:
+            await asyncio.sleep(_RETIRE_SECONDS)  # not to get it again until then
+            raise Reschedule
 
     def _session(self, part: Part) -> _Session:
         of = part.key[1], part.key[2]
@@ -330,8 +345,10 @@ class PartRunner:
 
     def _do_cancel(self, key: Any, tasks: list[int]) -> None:
         work = self._work.get(key)
-        if isinstance(work, _Running) and work.session is not None:
-            work.session.host.cancel(tasks)
+        if isinstance(work, _Running):
+            work.cancelled.update(tasks)
+            if work.session is not None:
+                work.session.host.cancel(tasks)
 
     def _do_unkeep(self, key: Any, objects: list[int]) -> None:
         work = self._work.get(key)
@@ -377,13 +394,14 @@ class PartRunner:
 class _Running:
     """A part at work."""
 
-    __slots__ = ("dropped", "early", "ended", "part", "session", "unkept")
+    __slots__ = ("cancelled", "dropped", "early", "ended", "part", "session", "unkept")
 
     def __init__(self, part: Part) -> None:
         self.part = part
         self.session: _Session | None = None  # once it is submitted
         self.ended = asyncio.Event()
         self.dropped = False
+        self.cancelled: set[int] = set()
         self.unkept: set[int] = set()
         self.early: list[tuple[int, Any]] = []  # objects, with the keys that collect them
 
@@ -399,6 +417,8 @@ class _Session:
         self._running: dict[int, _Running] = {}  # by number of the batch
         self._ended: set[int] = set()  # batches that ended before they were waited for
         self.held: dict[int, int] = {}  # how many bundles have it, by object
+        # Outputs of parts at work: they stay when a bundle of an earlier run lets go of them.
+        self.making: set[int] = set()
         self._looked = 0.0
         self._will_look = False
         self._closed = False
@@ -454,13 +474,18 @@ class _Session:
 
         return Bundle(refs, dropped, let_go)
 
+    def end_making(self, part: Part) -> None:
+        """A part is at its end: what no bundle has of it can go."""
+        self.making.difference_update(part.outputs)
+        self.let_go([each for each in part.outputs if each not in self.held])
+
     def let_go(self, object_ids: Iterable[int]) -> None:
         unkept = []
         for object_id in object_ids:
             count = self.held.pop(object_id, 1) - 1
             if count:
                 self.held[object_id] = count
-            else:
+            elif object_id not in self.making:
                 unkept.append(object_id)
         if unkept and not self._closed:
             self.host.unkeep(unkept)

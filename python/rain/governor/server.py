@@ -66,16 +66,12 @@ async def _serve(
 ) -> None:
     import warnings
 
-    import dask
     from distributed import Scheduler
 
     from rain.governor.relay import Relay
 
     signals = dask_process.Signals()
     relay = Relay(log_directory=log_directory)
-    if tls is not None:  # for the pages, which ask for no certificate
-        pages = "distributed.scheduler.dashboard.tls"
-        dask.config.set({f"{pages}.cert": f"{tls}/cert.pem", f"{pages}.key": f"{tls}/key.pem"})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a busy port, which is an error here
         scheduler = Scheduler(
