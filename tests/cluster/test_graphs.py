@@ -25,6 +25,7 @@ from rain.client import (
     directory,
     tasks,
 )
+from rain.common.errors import ConnectionFailed
 from tasks import call, contains
 from world import wait_until
 
@@ -259,3 +260,49 @@ def test_an_output_that_was_not_kept_for_a_later_submit(session: Session, place:
         with pytest.raises(DependencyFailed):
             last.wait()
     made.wait()
+
+
+def test_a_cancelled_part_ends_for_those_who_wait_for_it(session: Session, place: Path) -> None:
+    """Dask does not take it away then: its other tasks need no more than its end."""
+    note = place / "note"
+    held = call("gates/wait_for", file=str(place / "never"), note=str(note))
+    held.keep_outputs()
+    session.submit()
+    wait_until(lambda: note.exists() and note.read_text(), "it runs")
+    apart = call("cpptester/hello", b"x")
+    both = call("pytester/concat", held, apart)
+    for task in (apart, both):
+        task.keep_outputs()
+    session.submit()
+    held.cancel()
+    assert apart.output.fetch().get_bytes() == b"Hello x!"
+    with pytest.raises(DependencyFailed):
+        both.wait()
+
+
+@pytest.mark.parametrize("failure", [ConnectionFailed("no answer"), ValueError("odd")])
+def test_an_upload_that_fails(
+    session: Session, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """It is tried again where the connection failed; else what needs it fails."""
+    from rain.engine.cluster import ClusterLink
+
+    request = ClusterLink._request
+    failed = []
+
+    async def fail_once(link: Any, address: str, operation: str, **arguments: Any) -> Any:
+        if operation == "rain_upload" and not failed:
+            failed.append(arguments["key"])
+            raise failure
+        return await request(link, address, operation, **arguments)
+
+    monkeypatch.setattr(ClusterLink, "_request", fail_once)
+    task = call("cpptester/concat", os.urandom(100_000), b"!")
+    task.keep_outputs()
+    session.submit()
+    if isinstance(failure, ConnectionFailed):
+        assert len(task.output.fetch().get_bytes()) == 100_001
+    else:
+        with pytest.raises(TaskException, match="ValueError: odd"):
+            task.wait()
+    assert failed

@@ -193,6 +193,20 @@ def test_a_part_that_dask_takes_away_while_it_runs_runs_again(two: Cluster, plac
             client.close()
 
 
+def test_what_dask_leaves_behind_goes_and_nothing_else(place: Path) -> None:
+    import dask
+    from rain.engine import dask_process
+
+    theirs = place / "dask-scratch-space" / "lock"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with dask_process.scratch_in(str(place)):
+        ours = Path(dask.config.get("temporary-directory"))
+        (ours / "dask-scratch-space").mkdir()
+    assert theirs.exists()
+    assert list(place.iterdir()) == [theirs.parent]
+
+
 def test_dask_that_is_asynchronous_is_refused(place: Path) -> None:
     class Other:
         asynchronous = True
