@@ -81,15 +81,13 @@ struct HostedHandle {
   std::unique_ptr<HostedSession> session;
 };
 
-std::unique_ptr<HostedHandle> host_session(const std::shared_ptr<Engine>& engine, std::string name,
-                                           bool continue_on_error) {
+std::unique_ptr<HostedHandle> host_session(const std::shared_ptr<Engine>& engine,
+                                           std::string name) {
   const auto governor = engine->governor();
   std::unique_ptr<HostedSession> session;
   {
     const py::gil_scoped_release unlocked;
-    session = std::make_unique<HostedSession>(
-        governor, std::move(name),
-        continue_on_error ? graph::OnError::continue_ : graph::OnError::fail);
+    session = std::make_unique<HostedSession>(governor, std::move(name));
   }
   return std::make_unique<HostedHandle>(engine, std::move(session));
 }
@@ -215,7 +213,6 @@ void bind_hosted(py::module_& module) {
       .def_property_readonly("session_id",
                              [](const HostedHandle& handle) { return handle.session->id(); })
       .def_property_readonly("closed", unlocked<&HostedSession::closed>())
-      .def_property_readonly("failed", unlocked<&HostedSession::failed>())
       .def("submit", &submit)
       .def("cancel", unlocked_ids<&HostedSession::cancel>())
       .def("cancel_all", unlocked<&HostedSession::cancel_all>())

@@ -157,8 +157,14 @@ void Mirror::changed(const graph::TaskChanged& command) {
   if (!early_.empty()) early_.erase(&task);
   if (const auto own = sessions_.find(task.id.session); own != sessions_.end())
     own->second.remove(task.id.id);
-  if (command.to != TaskState::cancelled && command.to != TaskState::aborted) return;
-  if (told_.erase(&task) == 0 && !task.session->closed)
+  if (command.to == TaskState::finished || task.session->closed) {
+    told_.erase(&task);
+    return;
+  }
+  for (const ObjectRef& output : task.outputs)  // it may have finished there
+    if (output->lent.exchange(false, std::memory_order_relaxed))
+      unkept_[task.id.session].push_back(output->id.id);
+  if (told_.erase(&task) == 0 && command.to != TaskState::failed)
     cancelled_[task.id.session].push_back(task.id.id);
 }
 
@@ -195,12 +201,20 @@ void Mirror::apply(std::int32_t session, std::vector<TaskUpdate> updates, TimePo
 }
 
 void Mirror::apply(TaskRecord& task, TaskUpdate& update, TimePoint now) {
-  const bool ran = update.state == TaskState::finished || update.state == TaskState::failed;
-  if (ran && task.state == TaskState::waiting) {
-    if (!early_.try_emplace(&task, std::move(update)).second) ++late_;
+  if (update.state != TaskState::cancelled && task.state == TaskState::waiting) {
+    const auto [early, is_first] = early_.try_emplace(&task, std::move(update));
+    if (is_first) return;
+    if (early->second.state != TaskState::aborted)
+      ++late_;
+    else
+      early->second = std::move(update);
     return;
   }
-  if (!ran) told_.insert(&task);
+  // With OnError::fail nothing but a failure may keep a task from running.
+  if (update.state == TaskState::aborted && task.session->on_error == graph::OnError::fail)
+    update.state = TaskState::failed;
+  if (update.state == TaskState::cancelled || update.state == TaskState::aborted)
+    told_.insert(&task);
   ending_.state = update.state;
   ending_.run_time = update.run_time;
   ending_.failure =

@@ -41,9 +41,11 @@ class LiveTasks {
 /// to run, and brings what they say of it into the Core. Owned by the Runtime. Thread: token
 /// holder.
 ///
-/// Updates come in any order. That a task finished or failed waits here until its inputs have
-/// finished here; what comes of tasks that have ended is counted and dropped, as after a cancel, or
-/// when a task ran again because what it had made was lost.
+/// Updates come in any order. How a task ended waits here until its inputs have finished here (one
+/// that was aborted because an input was lost there ends here with its cause, if that counts); what
+/// comes of tasks that have ended is counted and dropped, as after a cancel, or when a task ran
+/// again because what it had made was lost. If that failed, what is aborted there is so here; with
+/// OnError::fail it fails, and the session with it.
 class Mirror {
  public:
   /// `core` and `methods` outlive this.

@@ -113,6 +113,20 @@ def test_continue_lets_what_does_not_depend_run(session: Session) -> None:
     assert after_good.output.fetch().get_bytes() == b"Hello a!"
 
 
+def test_a_later_submit_takes_what_a_running_task_makes_and_nobody_keeps(
+    session: Session, place: Path
+) -> None:
+    note, go = place / "running", place / "go"
+    slow = call("gates/wait_for", file=str(go), note=str(note))
+    session.submit()
+    wait_until(note.exists, "it runs")
+    late = call("pytester/concat", slow, slow)
+    late.keep_outputs()
+    session.submit()
+    go.touch()
+    late.wait()
+
+
 def test_fail_ends_the_session_on_all_governors(client: Client, shared: Cluster) -> None:
     with client.new_session() as session:
         spins = [call("pytester/spin") for _ in range(3)]

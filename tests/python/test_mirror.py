@@ -261,3 +261,27 @@ def test_a_failure_ends_what_depends_on_it_wherever_that_is(link: TwoGovernors) 
         other.wait()
         assert other.output.fetch().load() == sum(range(20))
         session.wait_all()
+
+
+def test_what_nobody_keeps_may_be_taken_by_a_later_submit_while_its_task_runs(
+    link: TwoGovernors, tmp_path: Path
+) -> None:
+    client = link.client
+    go = tmp_path / "go"
+    with client.new_session() as session:
+        slow = when_there_is(str(go))
+        session.submit()
+        late = add(slow, 1)
+        late.output.keep()
+        session.submit()
+        go.touch()
+        session.wait_all()
+        assert late.output.fetch().load() == 42
+        late.output.unkeep()
+        wait_until(lambda: not any(host.engine.holdings()[1] for host in link.hosts))
+
+
+@remote(auto_encode="pickle")
+def when_there_is(ctx: Any, path: str) -> Any:
+    wait_until(lambda: os.path.exists(path))
+    return 41

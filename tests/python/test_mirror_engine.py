@@ -266,6 +266,40 @@ def test_with_continue_only_dependants_end(mirrored: Mirrored) -> None:
         wait_until(lambda: link.holds()[0] == 0)
 
 
+def test_a_task_that_fails_before_its_cancel_arrives_ends_nothing_else(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, link = mirrored
+    failed = threading.Event()
+
+    def cancel(session: int, task_ids: Sequence[int]) -> None:
+        failed.wait(60)
+        link.hosted[session].cancel(task_ids)
+
+    monkeypatch.setattr(link, "cancel", cancel)
+    with client.new_session() as session:
+        link.holds_back.set()
+        bad = call("fail", blob("because"))
+        slow = call("sleep", config={"seconds": 0.1})
+        after = call("echo", blob("good"))
+        after.keep_outputs()
+        session.submit()
+        wait_until(lambda: len(link.held) == 1)
+        link.holds_back.clear()
+        bad.cancel()  # what was submitted is on its way
+        link.submit(link.held.pop())
+        counts = link.hosted[bad.id[0]].status
+        wait_until(lambda: counts()["tasks"]["failed"] == 1)
+        failed.set()
+        slow.wait()
+        assert after.output.fetch().get_bytes() == b"good"
+        late = call("echo", blob("late"))
+        late.keep_outputs()
+        session.submit()
+        assert late.output.fetch().get_bytes() == b"late"
+        assert bad.state == TaskState.cancelled
+
+
 def test_cancel_ends_what_runs_there(mirrored: Mirrored) -> None:
     client, link = mirrored
     with client.new_session(on_error="continue") as session:

@@ -50,6 +50,9 @@ class PartWriter {
     for (const std::uint32_t index : tasks)
       for (const ObjectRef& output : submission_.tasks[index]->outputs)
         made_here_.add(output->id.id, {});
+    for (const std::uint32_t index : tasks)
+      for (const ObjectRef& input : submission_.tasks[index]->inputs)
+        if (Made* made = made_here_.find(input->id.id)) made->is_used = true;
     for (const std::uint32_t index : tasks) add(*submission_.tasks[index]);
 
     Writer batch(part_.batch);
@@ -64,7 +67,9 @@ class PartWriter {
   }
 
  private:
-  struct Nothing {};
+  struct Made {
+    bool is_used = false;
+  };
 
   void add(const TaskRecord& task) {
     part_.task_ids.push_back(task.id.id);
@@ -136,12 +141,16 @@ class PartWriter {
 
   void add_output(Writer& writer, ObjectRecord& output) {
     const auto* annex = annex_of(output);
-    const Keep keep = output.kept.load(std::memory_order_relaxed)          ? kKept
-                      : !shared_.empty() && shared_.contains(output.id.id) ? kLent
-                                                                           : kNotKept;
+    const std::int32_t id = output.id.id;
+    // What nothing takes yet, a later submit may take as long as the task runs; what was taken by
+    // then may be gone, as always.
+    const Keep keep = output.kept.load(std::memory_order_relaxed) ? kKept
+                      : !made_here_.find(id)->is_used             ? kLent
+                      : !shared_.empty() && shared_.contains(id)  ? kLent
+                                                                  : kNotKept;
     if (keep != kNotKept) {
       output.lent.store(true, std::memory_order_relaxed);
-      part_.outputs.push_back(output.id.id);
+      part_.outputs.push_back(id);
     }
     if (keep == kNotKept && !annex) return writer.uinteger(id_of(output));
     writer.array(annex ? 3 : 2);
@@ -239,7 +248,7 @@ class PartWriter {
   StringTable strings_;
   std::string objects_, tasks_;  // encoded
   std::uint64_t object_count_ = 0;
-  IdTable<Nothing> made_here_;
+  IdTable<Made> made_here_;
   std::unordered_set<std::int32_t> outside_;
   std::unordered_map<std::uint32_t, std::uint64_t> types_;  // of methods
   std::uint32_t last_method_ = 0;

@@ -8,7 +8,7 @@
 //   object  = [id, bytes / null, ? spec]             ; null: the data come apart, or are there
 //   task    = [id, s, [* id], [* output], ? more]    ; type, inputs
 //   output  = id / [id, keep, ? spec]
-//   keep    = 0: nobody keeps it / 1: the client does / 2: others need it, elsewhere
+//   keep    = 0: nobody keeps it / 1: the client does / 2: others need it, elsewhere, or may later
 //   spec    = {? "label": s, ? "type": s, ? "dir": true, ? "keep": true, ? "user": attributes,
 //              ? "info": ObjectInfo}                 ; the last: of an object that is finished
 //   more    = {? "name": s, ? "config": value, ? "user": attributes, ? "labels": [* s],
@@ -45,7 +45,7 @@ struct Part {
   /// be sent to it once.
   std::vector<std::pair<std::int32_t, std::shared_ptr<const Data>>> uploads;
   std::vector<std::int32_t> inputs;   // objects that tasks elsewhere make
-  std::vector<std::int32_t> outputs;  // that are kept, or that tasks elsewhere need
+  std::vector<std::int32_t> outputs;  // that are kept, or that tasks elsewhere need or may need
   std::vector<std::string> executors;
   std::uint32_t max_cpus = 0;
   std::vector<graph::ResourceAmount> resources;  // of each the most that a task wants; with memory

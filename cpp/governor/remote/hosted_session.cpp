@@ -21,11 +21,16 @@ bool is_removed(const ObjectRecord& object) {
   return object.state.load(std::memory_order_acquire) == ObjectState::removed;
 }
 
+/// Not run because of a task that failed, not of one that was cancelled.
+bool is_of_a_failure(const TaskUpdate& update) {
+  return update.state != graph::TaskState::aborted || !update.failure->attempts.empty();
+}
+
 }  // namespace
 
-HostedSession::HostedSession(const std::shared_ptr<Governor>& governor, std::string name,
-                             graph::OnError on_error)
-    : governor_(governor), record_(governor->new_session(std::move(name), on_error)) {
+HostedSession::HostedSession(const std::shared_ptr<Governor>& governor, std::string name)
+    : governor_(governor),
+      record_(governor->new_session(std::move(name), graph::OnError::continue_)) {
   queue_->fd();  // from now on it knows what happened before somebody asks
 }
 
@@ -280,10 +285,12 @@ HostedSession::Updates HostedSession::take_updates() {
   told.reserve(tasks.size());
   for (const TaskRef& task : tasks) {
     const auto state = task->state.load(std::memory_order_acquire);
-    if (state == graph::TaskState::finished || state == graph::TaskState::failed)
-      told.push_back(task);
+    if (state != graph::TaskState::cancelled) told.push_back(task);
   }
-  if (!told.empty()) updates.bytes = encode_updates(governor()->updates(told, lent_));
+  std::vector<TaskUpdate> ends;
+  if (!told.empty()) ends = governor()->updates(told, lent_);
+  std::erase_if(ends, [](const TaskUpdate& end) { return !is_of_a_failure(end); });
+  if (!ends.empty()) updates.bytes = encode_updates(ends);
   for (const TaskRef& task : tasks) leave(*task);
   updates.ended = std::exchange(ended_, {});
   return updates;

@@ -27,8 +27,9 @@ namespace rain::remote {
 /// no call needs the GIL. Records are kept as long as their tasks live or their data are held.
 class HostedSession {
  public:
-  HostedSession(const std::shared_ptr<Governor>& governor, std::string name,
-                graph::OnError on_error);
+  /// A failure ends here what depends on it and nothing else: what more it ends is the client's to
+  /// say, with cancel().
+  HostedSession(const std::shared_ptr<Governor>& governor, std::string name);
   /// Closes it.
   ~HostedSession();
   HostedSession(const HostedSession&) = delete;
@@ -68,8 +69,9 @@ class HostedSession {
     std::string bytes;                 // encode_updates(); empty: none
     std::vector<std::uint64_t> ended;  // numbers of batches that are over, each once
   };
-  /// Of tasks that finished or failed. The client knows itself what it cancelled and what depends
-  /// on a failed task; and a task that was cancelled here may be meant to run elsewhere.
+  /// Of tasks that finished or failed, and of those that did not run because of a failure: what it
+  /// was of may have finished before, for the client, and have failed when it ran again. Not of
+  /// what was cancelled here, and what depends on it: it may be meant to run elsewhere.
   Updates take_updates();
   /// Readable while there are updates to take, and after close(). Valid as long as this.
   int fd() { return queue_->fd(); }
@@ -83,7 +85,6 @@ class HostedSession {
   std::optional<Log> log(std::int32_t task);
   /// How many tasks there are and were, by state.
   std::array<std::uint64_t, graph::kTaskStates> states() const;
-  bool failed() const { return record_->failed.load(std::memory_order_acquire); }
 
  private:
   struct Live {

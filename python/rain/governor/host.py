@@ -154,6 +154,8 @@ class Host:
 
         Parameters
         ----------
+        continue_on_error : bool
+            For people: what a failure ends beside its dependants, the client says with cancel().
         client : str
             Who that is, for people.
         client_session : int
@@ -164,8 +166,8 @@ class Host:
         on_log : callable, optional
             Called by another thread of the Host.
         """
-        native = self.engine.host_session(name, continue_on_error)
-        session = HostSession(self, native, name, client, client_session, on_log)
+        native = self.engine.host_session(name)
+        session = HostSession(self, native, name, continue_on_error, client, client_session, on_log)
         with self._lock:
             closed = self._closed
             if not closed:
@@ -374,6 +376,8 @@ class Host:
         self.engine.close()
         if self._log_lines is not threading.current_thread():
             self._log_lines.join()
+        with self._lock:
+            self._closed_sessions.clear()
 
     def __enter__(self) -> Host:
         return self
@@ -435,11 +439,13 @@ class HostSession:
         host: Host,
         native: _core.HostedSession,
         name: str,
+        continue_on_error: bool,
         client: str,
         client_session: int,
         on_log: OnLog | None,
     ) -> None:
         self.number = native.session_id  # the governor's
+        self._continue_on_error = continue_on_error
         self.name = name
         self.client = client
         self.client_session = client_session
@@ -503,14 +509,15 @@ class HostSession:
 
     def status(self) -> dict[str, Any]:
         counts = self._native.states()
+        # The first state is of what is not submitted.
+        tasks = dict(zip(STATES, counts[-len(STATES) :], strict=True))
         return {
             "id": self.number,
             "name": self.name,
             "client": self.client,
             "client_session": self.client_session,
-            # The first state is of what is not submitted.
-            "tasks": dict(zip(STATES, counts[-len(STATES) :], strict=True)),
-            "failed": self._native.failed,
+            "tasks": tasks,
+            "failed": not self._continue_on_error and tasks["failed"] > 0,
         }
 
     def close(self) -> None:

@@ -247,6 +247,49 @@ TEST_F(MirrorTest, what_was_cancelled_there_is_not_told_back) {
   EXPECT_TRUE(outgoing->take().empty());
 }
 
+TEST_F(MirrorTest, what_is_aborted_there_waits_for_its_cause) {
+  const auto s = session(OnError::continue_);
+  const auto a = task(s), b = task(s, {out(a)}), c = task(s), d = task(s, {out(c)});
+  submit(s, {a, b, c, d});
+  const auto aborted = [&](const TaskRef& task) {
+    TaskUpdate update = failed(task);
+    update.state = TaskState::aborted;
+    return update;
+  };
+  apply(s, {aborted(b), aborted(d)});
+  EXPECT_EQ(b->state, TaskState::waiting);
+  apply(s, {failed(a)});
+  EXPECT_EQ(b->state, TaskState::aborted);
+  EXPECT_EQ(b->failure->origin, a->id);
+  apply(s, {finished(c)});  // that it then failed when it ran again is not told
+  EXPECT_EQ(d->state, TaskState::aborted);
+}
+
+TEST_F(MirrorTest, a_session_that_may_not_go_on_fails_with_what_is_aborted_there) {
+  const auto s = session();
+  const auto a = task(s), b = task(s, {out(a)}), c = task(s);
+  submit(s, {a, b, c});
+  TaskUpdate aborted = failed(b);
+  aborted.state = TaskState::aborted;
+  apply(s, {finished(a), aborted});
+  EXPECT_EQ(b->state, TaskState::failed);
+  EXPECT_EQ(governor->failure(s)->message, "it broke there");
+  EXPECT_EQ(c->state, TaskState::cancelled);
+  EXPECT_EQ(only<remote::Cancelled>(outgoing->take()).at(0).tasks, Ids{c->id.id});
+}
+
+TEST_F(MirrorTest, what_a_cancelled_task_may_have_made_is_unkept) {
+  const auto s = session();
+  const auto a = task(s);
+  submit(s, {a});
+  out(a)->lent = true;
+  governor->cancel({a});
+  EXPECT_EQ(only<remote::Unkept>(outgoing->take()).at(0).objects, Ids{out(a)->id.id});
+  apply(s, {failed(a)});  // before it was cancelled there
+  EXPECT_EQ(a->state, TaskState::cancelled);
+  EXPECT_FALSE(s->failed);
+}
+
 TEST_F(MirrorTest, cancel_is_told_and_the_session_lives) {
   const auto s = session(OnError::continue_);
   const auto a = task(s), b = task(s);

@@ -66,7 +66,8 @@ TEST(Batch, a_plain_task_comes_back) {
   EXPECT_EQ(part.max_cpus, 1u);
   EXPECT_TRUE(part.uploads.empty());
   EXPECT_TRUE(part.inputs.empty());
-  EXPECT_TRUE(part.outputs.empty());
+  EXPECT_EQ(part.outputs, (std::vector{task->outputs[0]->id.id, task->outputs[1]->id.id}))
+      << "a later submit may take them";
 
   Host host;
   const Batch batch = host.decode(part.batch);
@@ -90,8 +91,10 @@ TEST(Batch, a_plain_task_comes_back) {
     EXPECT_EQ(got.outputs[i]->id.id, task->outputs[i]->id.id);
     EXPECT_EQ(got.outputs[i]->producer, &got);
     EXPECT_EQ(got.outputs[i]->session, &host.session);
-    EXPECT_FALSE(got.outputs[i]->kept);
+    EXPECT_TRUE(got.outputs[i]->kept);
   }
+  EXPECT_EQ(batch.lent, part.outputs);
+  EXPECT_TRUE(task->outputs[0]->lent);
 }
 
 TEST(Batch, all_that_a_task_can_have_comes_back) {
@@ -156,6 +159,7 @@ TEST(Batch, all_that_an_object_can_have_comes_back) {
   directory.label = "out";
   directory.data_type = DataType::directory;
   directory.user = {{"u", ClientGraph::number(8)}};
+  client.task("e/t", {task->outputs[1]}, 0);
 
   const Part part = client.part();
   EXPECT_EQ(part.inputs, std::vector{earlier->id.id});
@@ -209,7 +213,7 @@ TEST(Batch, what_comes_apart_is_said_by_the_part) {
   EXPECT_TRUE(producer.tasks.at(0)->outputs.at(0)->kept) << "others need it";
   EXPECT_EQ(producer.lent, first.outputs);
   const Batch consumer = Host().decode(second.batch);
-  EXPECT_TRUE(consumer.lent.empty());
+  EXPECT_TRUE(consumer.lent.empty()) << "one is used here, the other the client's";
   ASSERT_EQ(consumer.objects.size(), 2u);
   EXPECT_TRUE(consumer.objects[0]->kept) << "a constant that was sent apart, until unkeep";
   EXPECT_FALSE(consumer.objects[1]->kept);

@@ -18,7 +18,6 @@ namespace rain::remote {
 namespace {
 
 using graph::InvalidGraph;
-using graph::OnError;
 using graph::TaskRef;
 using graph::TaskState;
 using tasklib::base::ByteView;
@@ -35,7 +34,7 @@ class HostedSessionTest : public ::testing::Test {
     options.memory_bytes = 256u << 20;
     options.launcher_program = RAIN_LAUNCHER;
     governor = std::make_shared<Governor>(options);
-    open(OnError::continue_);
+    session = std::make_unique<HostedSession>(governor, "of a client");
   }
   void TearDown() override {
     session.reset();
@@ -44,9 +43,6 @@ class HostedSessionTest : public ::testing::Test {
     }
   }
 
-  void open(OnError on_error) {
-    session = std::make_unique<HostedSession>(governor, "of a client", on_error);
-  }
   using Data = std::unordered_map<std::int32_t, HostedSession::Supplied>;
   std::uint64_t submit(const Part& part, Data data = {}) {
     return session->submit(ByteView(std::string_view(part.batch)), std::move(data));
@@ -252,24 +248,45 @@ TEST_F(HostedSessionTest, failures_are_told_with_all_that_is_known) {
   EXPECT_NE(update.failure->message.find("it \"failed\""), std::string::npos);
   EXPECT_EQ(update.failure->debug, "debug line");
   EXPECT_EQ(update.failure->attempts.size(), 2u);
-  EXPECT_FALSE(updates.contains(child->id.id)) << "the client knows what depends on it";
+  EXPECT_EQ(updates.at(child->id.id).state, TaskState::aborted);
   const auto& crashed = *updates.at(crash->id.id).failure;
   EXPECT_EQ(crashed.kind, graph::FailureKind::executor);
   EXPECT_NE((crashed.message + crashed.report).find("SIGSEGV"), std::string::npos)
       << crashed.message << crashed.report;
 }
 
-TEST_F(HostedSessionTest, one_failure_ends_the_session_where_that_is_its_rule) {
-  open(OnError::fail);
+TEST_F(HostedSessionTest, a_failure_ends_only_what_depends_on_it_and_more_may_come) {
   ClientGraph client;
-  const auto slow = client.task("p/slow", {}, 0);
-  const auto fail = client.task("p/fail", {}, 0);
+  const auto slow = client.task("p/slow", {}, 1);
+  const auto after_slow = client.task("p/echo", {slow->outputs[0]}, 1);
+  const auto fail = client.task("p/fail", {}, 1);
+  const auto after_fail = client.task("p/echo", {fail->outputs[0]}, 1);
+  const auto first = submit_all(client);
+  const auto upper = client.task("p/upper", {client.constant("a")}, 1);
   wait_for(submit_all(client));
+  EXPECT_EQ(updates.at(upper->id.id).state, TaskState::finished);
+  session->cancel({slow->id.id});
+  wait_for(first);
   EXPECT_EQ(updates.at(fail->id.id).state, TaskState::failed);
-  EXPECT_FALSE(updates.contains(slow->id.id));
-  EXPECT_TRUE(session->failed());
-  client.task("p/fail", {}, 0);
-  EXPECT_THROW(submit_all(client), InvalidGraph);
+  EXPECT_EQ(updates.at(after_fail->id.id).state, TaskState::aborted);
+  EXPECT_EQ(updates.at(after_fail->id.id).failure->origin.id, fail->id.id);
+  EXPECT_FALSE(updates.contains(after_slow->id.id)) << "as that which was cancelled";
+}
+
+TEST_F(HostedSessionTest, what_nothing_took_stays_for_a_later_batch) {
+  ClientGraph client;
+  const auto unused = client.task("p/upper", {client.constant("a")}, 1);
+  const auto used = client.task("p/upper", {client.constant("b")}, 1);
+  client.task("p/echo", {used->outputs[0]}, 0);
+  wait_for(submit_all(client));
+  EXPECT_FALSE(updates.at(unused->id.id).outputs.at(0).content) << "nobody keeps it";
+  EXPECT_EQ(text(used->outputs[0]), "<nothing>");
+  client.task("p/echo", {unused->outputs[0]}, 1)->outputs[0]->kept = true;
+  const auto echo = client.submission.tasks.back();
+  wait_for(submit_all(client));
+  EXPECT_EQ(updates.at(echo->id.id).outputs.at(0).content, "A");
+  session->unkeep({unused->outputs[0]->id.id, echo->outputs[0]->id.id});
+  EXPECT_EQ(text(unused->outputs[0]), "<nothing>");
 }
 
 TEST_F(HostedSessionTest, what_the_governor_refuses_is_refused_whole) {
