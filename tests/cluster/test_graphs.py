@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,41 @@ def test_an_upload_that_fails(
         with pytest.raises(TaskException, match="ValueError: odd"):
             task.wait()
     assert failed
+
+
+def test_a_governor_that_cannot_be_reached_directly(
+    shared: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data come through the server, of which the client is told once, until it can be again."""
+    client = shared.client()
+    with client.new_session() as session:
+        first = call("cpptester/fill", size=100_000, byte=1)
+        made = [first, *(call("cpptester/concat", first, b"%d" % i) for i in range(2))]
+        for task in made:
+            task.keep_outputs()
+        session.submit()
+        session.wait_all()
+        link: Any = client._engine._link  # type: ignore[attr-defined]
+
+        connect = link._dask.rpc.connect
+
+        async def refuse(address: str) -> Any:
+            if address == link._dask.scheduler.addr:
+                return await connect(address)
+            raise OSError("no way there")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(link._dask.rpc, "connect", refuse)
+            for task in made[:2]:
+                assert len(task.output.fetch().get_bytes()) >= 100_000
+        governors = set(link._indirect)
+        assert governors
+        link._indirect = dict.fromkeys(governors, 0.0)  # the time to try again has come
+        for task in made:
+            assert len(task.output.fetch().get_bytes()) >= 100_000
+        assert not link._indirect
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        client.close()
+    through = [str(each.message) for each in told if "through the server" in str(each.message)]
+    assert len(through) == len(governors)
