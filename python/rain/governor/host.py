@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import time
+from typing import NamedTuple
 
 from rain import config
 from rain.common.errors import UsageError
@@ -83,7 +84,7 @@ class Host:
         self.since = time.time()
         self._lock = threading.Lock()
         self._sessions: dict[int, HostSession] = {}  # by the governor's number
-        self._closed_sessions: dict[int, HostSession] = {}  # of whom lines may be on their way
+        self._closed_sessions: dict[int, _Closed] = {}  # of whom lines may be on their way
         self._closed = False
         self._on_end: Callable[[], None] | None = None
         self._pump: _Pump | None = None  # made for the first session with a callback
@@ -396,7 +397,9 @@ class Host:
     def _forget(self, session: HostSession) -> None:
         with self._lock:
             if self._sessions.pop(session.number, None) is not None:
-                self._closed_sessions[session.number] = session
+                self._closed_sessions[session.number] = _Closed(
+                    session.name, session.client, session.client_session, session.on_log
+                )
                 while len(self._closed_sessions) > _CLOSED_SESSIONS:
                     del self._closed_sessions[next(iter(self._closed_sessions))]
             pump = self._pump
@@ -411,7 +414,8 @@ class Host:
             for line in lines:
                 by_session.setdefault(line[0][0], []).append(line)
             with self._lock:
-                sessions = self._sessions | self._closed_sessions  # the open ones first
+                sessions: dict[int, HostSession | _Closed] = {**self._sessions}
+                sessions |= self._closed_sessions  # after the open ones
             told = set[str]()  # clients that know of what was lost, which nobody can tell apart
             for number in sessions if lost else by_session:
                 session = sessions.get(number)
@@ -429,6 +433,15 @@ class Host:
                     _log.exception("handing on log lines of session %r failed", session.name)
         if not self._closed and self._on_end is not None:
             self._on_end()
+
+
+class _Closed(NamedTuple):
+    """What is remembered of a session that was closed: whose lines they are that come late."""
+
+    name: str
+    client: str
+    client_session: int
+    on_log: OnLog | None
 
 
 class HostSession:
