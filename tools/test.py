@@ -1,6 +1,6 @@
 """Runs every test and prints one summary. Run by `make test`, in .venv, after the build.
 
-    python tools/test.py [STAGE…]    stages: ctest, pytest, alone, examples, package; all by default
+    python tools/test.py [STAGE…]    stages: ctest, pytest, alone, cluster, examples, package
 
 Tests run beside one another, one per CPU; those marked "alone" have a stage of their own.
 
@@ -77,7 +77,12 @@ def pytest(report: Path, *words: str) -> int:
     return run(sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *words)
 
 
-MOST = ("tests", "--ignore=tests/package", "--ignore=tests/e2e/test_examples.py")
+MOST = (
+    "tests",
+    "--ignore=tests/package",
+    "--ignore=tests/cluster",
+    "--ignore=tests/e2e/test_examples.py",
+)
 STAGES: dict[str, Callable[[Path], int]] = {
     "ctest": ctest,
     # A file's tests stay in one process: they share what its fixtures build.
@@ -85,6 +90,10 @@ STAGES: dict[str, Callable[[Path], int]] = {
         report, *MOST, "-m", "not alone", "--numprocesses", CPUS, "--dist", "loadfile"
     ),
     "alone": lambda report: pytest(report, *MOST, "-m", "alone"),
+    # Dask leaves threads behind, which other tests would count.
+    "cluster": lambda report: pytest(
+        report, "tests/cluster", "--numprocesses", CPUS, "--dist", "loadfile"
+    ),
     "examples": lambda report: pytest(report, "tests/e2e/test_examples.py"),
     "package": lambda report: pytest(  # it builds
         report, "tests/package", "--timeout=1200", "--numprocesses", CPUS, "--dist", "loadgroup"

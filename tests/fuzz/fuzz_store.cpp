@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
+#include <tuple>
 #include <vector>
 
 #include "base/errors.h"
@@ -91,6 +93,24 @@ class Attack {
     return {ref.region.value, ref.size_bytes == 0 ? 0 : ref.offset_bytes, ref.size_bytes};
   }
 
+  /// What overlaps a blob that was just sealed was free.
+  void note_sealed(const Key& key) {
+    std::erase_if(sealed_, [&key](const Key& old) {
+      return old.region == key.region && old.offset < key.offset + key.size &&
+             key.offset < old.offset + old.size;
+    });
+    sealed_.insert(key);
+  }
+  /// The blob of which `ref` is all or a part: owners of a part are owners of the whole.
+  Key whole_of(const BlobRef& ref) const {
+    const Key part = key_of(ref);
+    for (const Key& key : sealed_)
+      if (key.size != 0 && part.size != 0 && key.region == part.region &&
+          key.offset <= part.offset && part.offset + part.size <= key.offset + key.size)
+        return key;
+    return part;
+  }
+
   Holder holder() { return Holder{script_.byte() % kHolders}; }
   RegionId region() { return RegionId{script_.byte() % 24}; }
   /// Mostly a plausible extent, sometimes one of far away.
@@ -126,6 +146,7 @@ class Attack {
         const Holder writer = holder();
         const BlobRef blob = ref();
         store_.seal(writer, blob);
+        note_sealed(key_of(blob));
         ++owned_[key_of(blob)];
         require(blob.size_bytes <= kBudget, "a sealed blob fits the budget");
         break;
@@ -133,14 +154,14 @@ class Attack {
       case 3: {
         const BlobRef blob = ref();
         store_.retain(blob);
-        ++owned_[key_of(blob)];
+        ++owned_[whole_of(blob)];
         break;
       }
       case 4:
       case 5: {
         const BlobRef blob = ref();
         store_.release(blob, now_);
-        const auto owned = owned_.find(key_of(blob));
+        const auto owned = owned_.find(whole_of(blob));
         require(owned != owned_.end(), "only what has an owner can be released");
         if (--owned->second == 0) owned_.erase(owned);
         break;
@@ -189,6 +210,7 @@ class Attack {
   Store store_;
   base::TimePoint now_{};
   std::map<Key, std::uint32_t> owned_;
+  std::set<Key> sealed_;  // those that live, and some that don't
 };
 
 }  // namespace

@@ -18,6 +18,8 @@ pytest.importorskip("distributed")
 from rain.client import Client, remote
 from test_dashboard import DEADLINE, events_in, parse_metrics, until
 
+pytestmark = pytest.mark.alone  # Dask's threads and descriptors are not for other tests to count
+
 SERVER = """
 import sys
 from rain.governor import server

@@ -62,12 +62,19 @@ def recording(make_client: Callable[..., Client]) -> Client:
     "value",
     [
         None, 150, "ü", [1, 2.5, "x"] * 10_000, {"k": (1, b"\x96\x97")}, np.arange(10), b"x" * N,
-        bytearray(b"x" * N), {"a": np.ones(10)}, {1, 2}, ValueError("x"), complex,
+        bytearray(b"x" * N), {"a": np.ones(10)}, {1, 2}, complex,
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_has_no_large_buffer_is_the_pickle_that_it_always_was(value: Any) -> None:
     assert encode_value(value, "pickle") == pickle.dumps(value)
+
+
+def test_an_exception_is_a_pickle_that_pickle_reads() -> None:
+    # Not the same bytes once Dask is imported, which has exceptions pickled its own way.
+    error = pickle.loads(encode_value(ValueError("x"), "pickle"))
+    assert type(error) is ValueError
+    assert error.args == ("x",)
 
 
 @pytest.mark.parametrize("encode", ["pickle", "cloudpickle"])

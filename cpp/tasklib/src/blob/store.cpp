@@ -372,21 +372,11 @@ void Store::seal(Holder writer, const wire::BlobRef& ref) {
   usage_.blobs_bytes += ref.size_bytes;
 }
 
-/// Owners have the whole blob; only views may be of a part of it.
-Store::Blobs::iterator Store::find_whole(Entry& entry, const wire::BlobRef& ref) {
-  const auto blob = find_blob(entry, ref);
-  if (blob->second.size_bytes != ref.size_bytes || blob->first != key_of(ref))
-    refuse_blob(ref, "it is only a part of a blob");
-  return blob;
-}
-
-void Store::retain(const wire::BlobRef& ref) {
-  ++find_whole(entry(ref.region), ref)->second.owners;
-}
+void Store::retain(const wire::BlobRef& ref) { ++find_blob(entry(ref.region), ref)->second.owners; }
 
 void Store::release(const wire::BlobRef& ref, base::TimePoint now) {
   Entry& entry = this->entry(ref.region);
-  const auto blob = find_whole(entry, ref);
+  const auto blob = find_blob(entry, ref);
   if (blob->second.owners == 0) refuse_blob(ref, "it was released by all its owners already");
   --blob->second.owners;
   free_if_dead(entry, blob, now);

@@ -175,7 +175,6 @@ class Store {
   Entry& leased_entry(Holder writer, base::RegionId id);
   // These throw ProtocolError when there is none.
   Blobs::iterator find_blob(Entry& entry, const wire::BlobRef& ref);
-  Blobs::iterator find_whole(Entry& entry, const wire::BlobRef& ref);
   const Blobs::value_type& live_blob(const wire::BlobRef& ref) const;
   void free_if_dead(Entry& entry, Blobs::iterator blob, base::TimePoint now);
   void end_lease(Entry& entry, base::TimePoint now);
