@@ -54,7 +54,7 @@ def test_each_host_gets_a_governor_once(ssh: str, started: Started) -> None:
     assert server[:3] == ["server", "--listen", "0.0.0.0:7210"]
     assert sorted(governors) == [
         ["governor", f"{socket.gethostname()}:7210", "--insecure", "--config", str(config),
-         "--workdir", f"{started.folder}/work/governor-{index}",
+         "--workdir", str(started.folder / "work" / f"governor-{index}"),
          "--logdir", f"{started.logs}/governor-{index}"]
         for index in (0, 1)
     ]  # fmt: skip

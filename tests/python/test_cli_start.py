@@ -123,7 +123,7 @@ def test_what_is_given_reaches_server_and_governors(started: Started) -> None:
     ]  # fmt: skip
     assert sorted(governors) == [
         ["governor", "127.0.0.1:7300", f"--cpus={cpus}", "--config", str(config),
-         "--workdir", f"{started.folder}/work/governor-{index}",
+         "--workdir", str(started.folder / "work" / f"governor-{index}"),
          "--logdir", f"{started.logs}/governor-{index}"]
         for cpus, index in ((1, 1), (2, 0))
     ]  # fmt: skip
