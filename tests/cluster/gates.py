@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -50,6 +51,15 @@ def once(ctx: Context) -> bytes:
 def environment(ctx: Context) -> str:
     """config: name"""
     return os.environ.get(ctx.config["name"], "is not set")
+
+
+@executor.task
+def hold_gil(ctx: Context) -> bytes:
+    """config: fifo; note, a file that is made before. Holds the GIL until somebody writes to it."""
+    Path(ctx.config["note"]).touch()
+    fd = ctypes.PyDLL(None).open(ctx.config["fifo"].encode(), os.O_RDONLY)
+    os.close(fd)
+    return b""
 
 
 @executor.task

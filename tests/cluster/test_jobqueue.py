@@ -37,9 +37,9 @@ def cluster(queue: Queue, place: Path) -> Iterator[Any]:
 
     kind = getattr(dask_jobqueue, CLUSTERS[queue.kind])
     with dask.config.set({"temporary-directory": str(place / "dask")}), kind(
-        processes=1, cores=2, memory="2 GB", walltime="01:00:00", local_directory="/tmp",
+        processes=1, cores=2, memory="2 GB", walltime="01:00:00", local_directory=str(place),
         worker_extra_args=["--lifetime", "55m", "--lifetime-stagger", "4m"],
-        interface="lo", scheduler_options={"dashboard_address": None},
+        interface="lo", scheduler_options={"dashboard_address": "127.0.0.1:0"},
     ) as made:  # fmt: skip
         yield made
 

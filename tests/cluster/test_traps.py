@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import warnings
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rain as rain_package
+from click.testing import CliRunner
 from clusters import Cluster
-from rain.client import Client, RainException, Session, blob
+from rain.cli.app import rain
+from rain.client import Client, RainException, RainWarning, Session, blob, remote
 from rain.common.errors import ConnectionFailed
-from tasks import call, contains
+from tasks import call, contains, finished
 from world import wait_until
 
 
@@ -94,7 +98,11 @@ def test_a_governor_that_hangs_at_its_start_is_given_up(monkeypatch: pytest.Monk
     from rain.governor import host, worker
 
     release = threading.Event()
-    monkeypatch.setattr(host.Host, "start", lambda **_: release.wait())
+
+    def hang(**_: Any) -> None:
+        release.wait()
+
+    monkeypatch.setattr(host.Host, "start", hang)
     try:
         with pytest.raises(TimeoutError, match="not up"):
             asyncio.run(worker.start_host(0.05))
@@ -191,6 +199,176 @@ def test_a_part_that_dask_takes_away_while_it_runs_runs_again(two: Cluster, plac
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             client.close()
+
+
+def test_what_a_task_does_with_the_gil_is_no_matter_of_the_governor(
+    two: Cluster, place: Path
+) -> None:
+    """Trap 9: Dask gives up workers that are not heard of; Python tasks have processes of their
+    own."""
+    from distributed import Client as DaskClient
+
+    gate = place / "gate"
+    os.mkfifo(gate)
+
+    def heard_of(dask_scheduler: Any) -> dict[str, float]:
+        return {str(each.name): each.last_seen for each in dask_scheduler.workers.values()}
+
+    with two.client() as client, client.new_session() as session:
+        notes = [place / f"note{i}" for i in range(4)]
+        tasks = [call("gates/hold_gil", fifo=str(gate), note=str(note)) for note in notes]
+        session.submit()
+        wait_until(lambda: all(note.exists() for note in notes), "all cpus hold a GIL")
+        with DaskClient(f"tcp://127.0.0.1:{two.port}", set_as_default=False) as watcher:
+            before = watcher.run_on_scheduler(heard_of)
+            assert set(before) == {"g1", "g2"}
+
+            def all_beat() -> bool:
+                now = watcher.run_on_scheduler(heard_of)
+                return all(now[name] > before[name] + 1 for name in before)
+
+            wait_until(all_beat, "heartbeats of both governors")
+        os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))  # an error if nobody waited still
+        session.wait_all()
+        assert finished(tasks)
+
+
+def test_a_worker_whose_time_is_up_hands_its_data_on(
+    dask_client: Any, dask_session: Session, place: Path
+) -> None:
+    """Trap 11: as with --lifetime, ahead of a job's walltime. Nothing is made again."""
+    made = [call("gates/once", file=str(place / f"once{i}")) for i in range(6)]
+    for task in made:
+        task.keep_outputs()
+    dask_session.submit()
+    dask_session.wait_all()
+    first = next(iter(dask_client.scheduler_info()["workers"]))
+    assert list(dask_client.retire_workers([first])) == [first]
+    wait_until(lambda: first not in dask_client.scheduler_info()["workers"], "the worker's end")
+    for task in made:
+        assert task.output.fetch().get_bytes() == bytes(100_000)
+
+
+def test_parts_of_a_governor_that_is_told_to_end_run_elsewhere(two: Cluster, place: Path) -> None:
+    """Trap 11: SIGTERM ahead of a job's walltime."""
+    note, gate = place / "note", place / "gate"
+    client = two.client()
+    with client.new_session() as session:
+        tasks = [call("gates/wait_for", file=str(gate), note=str(note)) for _ in range(4)]
+        for task in tasks:
+            task.keep_outputs()
+        session.submit()
+        wait_until(lambda: note.exists() and note.read_text().count("\n") == 4, "all cpus wait")
+        assert two.governors[0].end() == 0
+        gate.touch()
+        pids = {int(task.output.fetch().get_bytes()) for task in tasks}
+        assert {two.governor_of(pid).name for pid in pids} == {"g2"}
+    with pytest.warns(RainWarning, match="run again, on governor g2"):
+        client.close()
+
+
+def test_nothing_of_a_governor_is_where_dask_keeps_its_files(
+    dask_client: Any, dask_session: Session, place: Path
+) -> None:
+    """Trap 11: local_directory may be on a file system of all machines."""
+
+    def places(dask_worker: Any) -> tuple[str, str]:
+        from rain.governor import parts
+
+        host = parts.runners[dask_worker].host
+        return dask_worker.local_directory, host.engine.run_directory
+
+    for dasks, ours in dask_client.run(places).values():
+        assert Path(dasks).is_relative_to(place / "dask")
+        assert not Path(ours).is_relative_to(place / "dask")
+        assert Path(ours).is_relative_to(place)
+
+
+def test_what_clients_pickle_is_read_by_executors_alone(two: Cluster, place: Path) -> None:
+    """Trap 12: whoever reads a pickle runs what is in it; server and governors read none."""
+    read = place / "read"
+
+    class Mark:
+        def __init__(self, size: int) -> None:
+            self.padding = bytes(size)
+
+        def __reduce__(self) -> Any:
+            text = "import os\nwith open(path, 'a') as file: print(os.getpid(), file=file)"
+            return exec, (text, {"path": str(read), "padding": self.padding})
+
+    @remote()
+    def give(ctx: Any, small: Any, large: Any) -> Any:
+        return b"done"
+
+    with two.client() as client, client.new_session() as session:
+        task = give(Mark(10), Mark(100_000))
+        task.keep_outputs()
+        session.submit()
+        assert task.output.fetch().get_bytes() == b"done"
+        executors = set(client.info()["executor_pids"])
+    pids = [int(line) for line in read.read_text().split()]
+    assert len(pids) == 2
+    assert set(pids) <= executors
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("server", "--listen", "0.0.0.0:0"),
+        ("server", "--http-listen", "0.0.0.0:0"),
+        ("governor", "127.0.0.1:1", "--listen", "0.0.0.0"),
+        ("governor", "192.0.2.1:1", "--listen", "192.0.2.1"),
+    ],
+)
+def test_other_machines_get_in_only_if_that_is_said(options: tuple[str, ...]) -> None:
+    """Trap 12: Dask itself listens everywhere, and asks nobody who he is."""
+    refused = CliRunner().invoke(rain, options)
+    assert refused.exit_code == 1
+    contains(refused.output, "can be reached by other machines", "--tls DIR", "--insecure")
+
+
+# Of Dask's own: what it promises to keep, or has kept for years.
+DASK_IMPORTS = {
+    "dask": set(),  # dask.config
+    "dask.sizeof": {"sizeof"},
+    "distributed": {"Reschedule", "Scheduler", "Worker", "get_worker", "stealing"},
+    "distributed.diagnostics.plugin": {"NannyPlugin", "SchedulerPlugin", "WorkerPlugin"},
+    "distributed.http.prometheus": {"import_metrics_handler"},
+    "distributed.http.utils": {"RequestHandler"},
+    "distributed.protocol": {"to_serialize"},
+    "distributed.protocol.serialize": {"dask_deserialize", "dask_serialize"},
+}
+# Private names of Dask's. The first two are done without where they are missing.
+DASK_PRIVATE = {"_add_to_memory", "_transitions", "_send_to_scheduler", "_close"}
+OUR_PRIVATE = {"_loop", "_path", "_share", "_task_log", "_get_running_loop"}
+INTERNALS = ("run_spec", "_run_task", "_execute", "GraphNode", "_task_spec", "HighLevelGraph")
+
+
+def of_dask(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in ("dask", "distributed")
+
+
+def test_of_dask_little_is_used_that_may_change() -> None:
+    """Trap 13: it is released every month."""
+    imported: dict[str, set[str]] = {}
+    private = set()
+    for path in Path(rain_package.__path__[0]).rglob("*.py"):
+        text = path.read_text()
+        if "dask" not in text and "distributed" not in text:
+            continue
+        assert [word for word in INTERNALS if word in text] == [], path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and of_dask(node.module):
+                imported.setdefault(str(node.module), set()).update(n.name for n in node.names)
+            elif isinstance(node, ast.Import):
+                for each in filter(of_dask, (each.name for each in node.names)):
+                    imported.setdefault(each, set())
+            elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+                own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+                if not own and not node.attr.startswith("__"):
+                    private.add(node.attr)
+    assert imported == DASK_IMPORTS
+    assert private - OUR_PRIVATE == DASK_PRIVATE
 
 
 def test_what_dask_leaves_behind_goes_and_nothing_else(place: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rain.cli import checks, checks_installation
+from rain.cli import checks, checks_installation, filesystems
 
 
 def doctor(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -126,7 +126,55 @@ def test_missing_tools_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "needs 3.15" in checks_installation.check_cmake().advice
 
 
-def test_file_systems_and_directories(tmp_path: Path) -> None:
-    assert checks_installation.filesystem("/proc/self") == "proc"
+def test_unusable_directories(tmp_path: Path) -> None:
     assert checks_installation.check_run_directory(str(tmp_path / "no")).state == "error"
     assert checks_installation.check_run_directory("/tmp").state != "error"
+
+
+MOUNTS = """\
+22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw - nfs4 server:/home rw
+31 22 0:41 / /scratch\\040fast rw - lustre mgs@tcp:/x rw
+32 30 8:2 / /home/local rw - xfs /dev/sdb1 rw
+33 22 0:42 / /mnt rw - fuse.sshfs host: rw
+34 22 0:43 / /box rw - fuse.fuse-overlayfs fuse-overlayfs rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "shared"),
+    [
+        ("/tmp/x", "ext4", False),
+        ("/home/me", "nfs4", True),
+        ("/homes", "ext4", False),
+        ("/home/local/x", "xfs", False),
+        ("/scratch fast", "lustre", True),
+        ("/mnt/y", "fuse.sshfs", True),
+        ("/box", "fuse.fuse-overlayfs", False),
+    ],
+)
+def test_file_systems(tmp_path: Path, path: str, kind: str, shared: bool) -> None:
+    root = str(write(tmp_path, {"proc/self/mountinfo": MOUNTS}))
+    assert filesystems.filesystem(path, root) == kind
+    assert filesystems.is_shared(path, root) == shared
+    assert filesystems.filesystem("/proc/self") == "proc"
+
+
+def test_directories_that_machines_share_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Trap 11 of Dask on HPC: a work directory on GPFS or NFS stalls."""
+    from rain.cli import process
+
+    for module in (checks_installation, process):
+        monkeypatch.setattr(module, "is_shared", lambda path: True)
+    check = checks_installation.check_run_directory("/tmp")
+    assert check.state == "warning"
+    assert "Several machines share it" in check.advice
+    assert checks_installation.check_spill("/tmp").state == "warning"
+    monkeypatch.setattr(process.log, "propagate", True)
+    with process.work_directory(str(tmp_path / "work"), "governor"):
+        pass
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"--workdir {tmp_path}/work is on a file system that machines share" in record.message

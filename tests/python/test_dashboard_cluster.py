@@ -110,6 +110,27 @@ def test_server_has_our_pages_beside_dasks(cluster: tuple[int, int]) -> None:
     assert (status, headers["Access-Control-Allow-Origin"], body) == (500, "*", b"")
 
 
+WITHOUT_PROMETHEUS = "import sys; sys.modules['prometheus_client'] = None\n"
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_metrics_of_dask_and_ours_in_one(census: Path, installed: bool) -> None:
+    prometheus = pytest.importorskip("prometheus_client.parser")
+    with process(SERVER if installed else WITHOUT_PROMETHEUS + SERVER) as ports:
+        port = int(ports.split()[1])
+        for _ in range(2):  # whoever scrapes comes again
+            status, headers, text = ask(port, "GET", "/metrics")
+            assert (status, headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
+            families = list(prometheus.text_string_to_metric_families(text.decode()))
+            names = {family.name for family in families}
+            assert len(names) == len(families)
+            assert ("dask_scheduler_workers" in names) == installed
+            assert {"rain_info", "rain_governors", "rain_tasks"} <= names
+            (info,) = next(family.samples for family in families if family.name == "rain_info")
+            assert info.labels["engine"] == "cluster"
+        assert text.endswith(b"\n" + ask(port, "GET", "/rain/metrics")[2])
+
+
 def test_stream_of_a_server_tells_all_governors_and_ends_with_it(census: Path) -> None:
     with ExitStack() as stack:
         port, http_port = map(int, stack.enter_context(process(SERVER)).split())

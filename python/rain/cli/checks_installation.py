@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rain.cli.checks import Check
+from rain.cli.filesystems import filesystem, is_shared
 from rain.common.errors import RainException
 from rain.common.text import seconds_text, size_text
 
@@ -117,6 +118,11 @@ def check_run_directory(parent: str) -> Check:
         return Check(
             "run directory", "error", found, f"The path is too long for sockets in it: {advice}"
         )
+    if is_shared(parent):
+        return Check(
+            "run directory", "warning", found,
+            f"Several machines share it, which is slow, and sockets may not work: {advice}",
+        )  # fmt: skip
     if free < 64 << 20:
         return Check("run directory", "warning", found, f"There is little room for logs: {advice}")
     return Check("run directory", "ok", found)
@@ -132,6 +138,11 @@ def check_spill(run_directory: str) -> Check:
             continue
         free = shutil.disk_usage(place).free
         found = f"{place} ({filesystem(place)}), {size_text(free)} free"
+        if is_shared(place):
+            return Check(
+                "spill to disk", "warning", found,
+                f"Several machines share it, which is slow: {advice}",
+            )  # fmt: skip
         if free < _LITTLE_DISK:
             return Check("spill to disk", "warning", found, f"Little room: free some, or {advice}")
         return Check("spill to disk", "ok", found)
@@ -159,26 +170,6 @@ def check_run() -> Check:
         return Check("first task", "error", f"gave {joined!r}", "Install Rain again")
     seconds = seconds_text(time.perf_counter() - began)
     return Check("first task", "ok", f"ran in {seconds}; room for blobs: {size_text(budget)}")
-
-
-def filesystem(path: str) -> str:
-    """Return the type of the file system at `path`, for instance "ext4"."""
-    found, longest = "unknown", -1
-    real = os.path.realpath(path)
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return found
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        words = before.split()
-        if len(words) < 5 or not after:
-            continue
-        mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[4])
-        inside = real == mount or real.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= longest:
-            found, longest = after.split()[0], len(mount)
-    return found
 
 
 def _flags(path: str) -> int:

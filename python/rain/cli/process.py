@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rain.cli.filesystems import filesystem, is_shared
 from rain.cli.registry import Entry, enter, leave, make_private
 from rain.common.errors import ConfigError, RainException
 
@@ -118,6 +119,12 @@ def work_directory(path: str | None, kind: str) -> Iterator[str]:
         It can't be made, or the disk is full.
     """
     folder = _made(path or default_directory("work", kind), "--workdir")
+    if is_shared(folder):
+        log.warning(
+            "--workdir %s is on a file system that machines share (%s): it is slow, and sockets "
+            "may not work there; a directory on a disk of this machine is better",
+            folder, filesystem(folder),
+        )  # fmt: skip
     lock = _lock(folder)
     own = os.path.join(folder, f"{kind}-{os.getpid()}")
     try:
