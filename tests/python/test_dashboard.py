@@ -22,6 +22,7 @@ from rain.client import Client, ConfigError, blob, remote
 from rain.dashboard.events import EventStore, MergedEvents, QueryError
 from rain.dashboard.feed import Feed, TooMany
 from rain.dashboard.metrics import metrics_text
+from rain.dashboard.monitoring import Machine, Monitor
 from rain.dashboard.shared import SharedSource
 from rain.dashboard.source import EngineSource
 from rain.dashboard.status import STATES, merge_status
@@ -408,6 +409,8 @@ def query(client: Client, criteria: Any) -> list[dict[str, Any]]:
     assert "Content-Type" not in headers
     found = json.loads(body)
     assert [e["id"] for e in found] == sorted(e["id"] for e in found)
+    if "event_types" not in criteria:  # these come at any time
+        found = [e for e in found if e["event"]["type"] != "Monitoring"]
     return found
 
 
@@ -450,6 +453,55 @@ def test_events_have_the_names_of_rain_04(tmp_path: Path) -> None:
         assert (closed["event"]["session"], closed["event"]["reason"]) == (number + 1, "Error")
         mine = query(client, {"session": {"value": number + 1, "mode": "="}})
         assert {e["event"]["type"] for e in mine} >= {"SessionNew", "TaskFinished"}
+
+
+def test_the_machine_is_monitored_for_those_who_ask(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Monitor, "SECONDS", 0.05)
+
+    def monitors() -> list[str]:
+        return [t.name for t in threading.enumerate() if t.name == "rain-monitor"]
+
+    assert monitors() == []
+    criteria = {"event_types": [{"value": "Monitoring", "mode": "="}]}
+    events = until(lambda: e if len(e := query(client, criteria)) > 2 else None, "three samples")
+    assert monitors() == ["rain-monitor"]
+    (governor,) = {e["event"]["governor"] for e in events}
+    assert governor
+    for number, event in enumerate(e["event"] for e in events):
+        assert set(event) == {"type", "governor", "cpu_usage", "mem_usage", "net_stat"}
+        assert len(event["cpu_usage"]) == (os.cpu_count() if number else 0)
+        assert all(0 <= percent <= 100 for percent in event["cpu_usage"])
+        assert 0 < event["mem_usage"] < 100
+        assert all(len(both) == 2 for both in event["net_stat"].values())
+    client.close()
+    assert monitors() == []
+
+
+def test_what_a_machine_does_is_told_from_its_counters(tmp_path: Path) -> None:
+    (tmp_path / "proc" / "net").mkdir(parents=True)
+
+    def counters(busy: int, idle: int) -> None:
+        line = f"{busy} 0 0 {idle} 0 0 0 0 7 0"  # guests are in user's already
+        text = f"cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 {line}\ncpu1 0 0 0 50 50 0 0 0 0 0\nintr 5\n"
+        (tmp_path / "proc" / "stat").write_text(text)
+
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 1000 kB\nMemAvailable: 250 kB\n")
+    (tmp_path / "proc" / "net" / "dev").write_text(
+        "Inter-|   Receive                                                |  Transmit\n"
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets\n"
+        "    lo: 100 1 0 0 0 0 0 0 200 1 0 0 0 0 0 0\n"
+        "  eth0:300 1 0 0 0 0 0 0 400 1 0 0 0 0 0 0\n"
+    )
+    machine = Machine(str(tmp_path))
+    counters(10, 10)
+    net = {"lo": [100, 200], "eth0": [300, 400]}
+    assert machine.usage() == {"cpu_usage": [], "mem_usage": 75.0, "net_stat": net}
+    counters(40, 20)
+    assert machine.usage()["cpu_usage"] == [75.0, 0.0]
+    nothing = Machine(str(tmp_path / "nothing"))
+    assert nothing.usage() == {"cpu_usage": [], "mem_usage": 0.0, "net_stat": {}}
 
 
 def test_events_without_a_log_begin_with_the_first_query(client: Client) -> None:
@@ -546,6 +598,7 @@ def test_events_of_several_governors_get_one_numbering() -> None:
         (5, 14.0, "TaskFinished", 7, ended),
         (9, 18.0, "SessionClosed", 7, closed(7)),
         (10, 20.0, "SessionNew", 8, opened(8)),
+        (11, 21.0, "Monitoring", None, {"type": "Monitoring", "governor": "two"}),
     ]
     asked = []
 
@@ -562,10 +615,10 @@ def test_events_of_several_governors_get_one_numbering() -> None:
     merged = MergedEvents(pull)
     for _ in range(2):  # the second time there is nothing new
         events = [e["event"] for e in json.loads(merged.answer(b"{}"))]
-    assert asked == [{}, {"one": 4, "two": 10}]
+    assert asked == [{}, {"one": 4, "two": 11}]
     assert [e["type"] for e in events] == [
         "GovernorNew", "GovernorNew", "ClientNew", "SessionNew", "ClientSubmit", "TaskFinished",
-        "SessionClosed", "ClientNew", "SessionNew",
+        "SessionClosed", "ClientNew", "SessionNew", "Monitoring",
     ]  # fmt: skip
     assert events[3] == opened(1) | {"client": "c"}
     assert events[4]["tasks"] == [{"id": [1, 40]}]
@@ -778,6 +831,9 @@ class Governors:
         return self.present
 
     looks = next_looks
+
+    def close(self) -> None:
+        pass
 
 
 def events_in(text: bytes) -> list[tuple[str, dict[str, Any]]]:

@@ -63,6 +63,6 @@ def open_dashboard(
         engine,
         languages,
         name=own,
-        events=LoggedEvents(log, _core.own_governor, own).answer,
+        events=LoggedEvents(log, _core.own_governor, own),
     )
     return Dashboard(source, port)

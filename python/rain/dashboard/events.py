@@ -16,6 +16,8 @@ import time
 from collections import deque
 from datetime import datetime, timezone
 
+from rain.dashboard.monitoring import Monitor
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +129,8 @@ def time_text(when: float) -> str:
 
 
 class LoggedEvents:
-    """Events of an event log (docs/events.md), which is read on with every query. Thread-safe.
+    """Events of an event log (docs/events.md), which is read on with every query, and of how busy
+    the machine is from the first query on. Thread-safe. Whoever makes it closes it.
 
     Parameters
     ----------
@@ -142,6 +145,8 @@ class LoggedEvents:
         self._governor, self._client = governor, client
         self._lock = threading.Lock()
         self._store = EventStore()
+        self._monitor: Monitor | None = None
+        self._closed = False
         self._file: str | None = None
         self._offset = 0
         self._submitted: list[dict[str, Any]] = []  # tasks that were in the lines just read
@@ -159,11 +164,21 @@ class LoggedEvents:
         self._update()
         return self._store.since(id)
 
+    def close(self) -> None:
+        """End the thread that watches the machine. Idempotent."""
+        with self._lock:
+            self._closed = True
+            monitor, self._monitor = self._monitor, None
+        if monitor is not None:
+            monitor.close()
+
     def _update(self) -> None:
         with self._lock:
             if self._file is None:
                 self._file = self._path()
             self._read()
+            if self._monitor is None and not self._closed:
+                self._monitor = Monitor(self._store.add, self._governor)
 
     def _read(self) -> None:
         assert self._file is not None
@@ -285,7 +300,7 @@ class MergedEvents:
     def _add(self, when: float, owner: tuple[str, int] | None, event: dict[str, Any]) -> None:
         kind = event["type"]
         if owner is None:
-            if kind == "GovernorNew":
+            if kind in ("GovernorNew", "Monitoring"):
                 self._store.add(event, when=when)
             return
         client, number = owner[0], owner[1]

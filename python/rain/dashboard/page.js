@@ -229,12 +229,18 @@ function showNames() {
 
 function showGovernors() {
   fillTable("governors", ["governor", "address", "pid", "CPUs", "executors", "store", "on disk",
-    "loop lag", "up"], now.governors.map(g => [
+    "machine", "loop lag", "up"], now.governors.map(g => [
     g.name, g.address || (now.head.engine === "embedded" ? "in the client" : ""), String(g.pid), String(g.cpus),
     String(g.executors.reduce((n, e) => n + e.processes, 0)),
     `${size(g.store.regions_bytes)} of ${size(g.store.budget_bytes)}`,
-    size(g.store.spilled_bytes), `${(g.lag * 1e3).toFixed(2)} ms`, since(g.began)]),
+    size(g.store.spilled_bytes), machine(g.machine), `${(g.lag * 1e3).toFixed(2)} ms`, since(g.began)]),
     [0, 1], "none is connected");
+}
+
+function machine(usage) {
+  if (!usage) return "";
+  const cpu = usage.cpu === null ? "" : `CPU ${Math.round(usage.cpu)} %, `;
+  return `${cpu}memory ${Math.round(usage.memory)} %`;
 }
 
 function showExecutors() {

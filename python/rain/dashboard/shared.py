@@ -120,3 +120,6 @@ class RemoteSource:
 
     def _pull(self, known: dict[str, int]) -> list[dict[str, Any]]:
         return list(self._ask("events", after=known))
+
+    def close(self) -> None:
+        pass

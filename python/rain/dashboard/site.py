@@ -41,8 +41,9 @@ class Site:
         self.feed = Feed(source)
 
     def close(self) -> None:
-        """End all streams. Idempotent."""
+        """End all streams, and the source. Idempotent."""
         self.feed.close()
+        self._source.close()
 
     def answer(self, method: str, path: str, body: bytes = b"") -> Answer:
         """Answer a request; `path` without query, `body` for /events alone.

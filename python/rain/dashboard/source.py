@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from rain.dashboard.monitoring import Machine
 from rain.dashboard.status import (
     BUILTIN,
     STATES,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol, TypeAlias
 
     from rain import _core
+    from rain.dashboard.events import LoggedEvents
 
     # What one governor tells of itself; JSON-able, times in seconds since the epoch:
     #   time       now
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     #   n_names    how many names there are
     #   lag        of its event loop, in seconds
     # and for pages only:
+    #   governor   has its "machine": {"cpu": percent or None, "memory": percent}
     #   at_work    [[executor, lane, id of the task, name, since], ...]
     #   runs       [[executor, lane, id, name, state, begin, seconds], ...] since the last look
     #   left_out   how many runs are missing there
@@ -55,6 +58,9 @@ if TYPE_CHECKING:
         def events(self, criteria: bytes) -> bytes:
             """Answer a query of events; see rain.dashboard.events."""
 
+        def close(self) -> None:
+            """Nobody looks any more."""
+
 
 NAMES = 40  # of tasks, told in a look
 _MOST_RUNS = 1000  # in a look: the longest ones
@@ -63,6 +69,7 @@ _MOST_LANES = 64  # of an executor; what runs at once beyond them is drawn over 
 _TOUCH = 0.005  # runs of one lane may overlap by so much: clocks of two processes
 _BLOBS_SHARE = 0.02  # of the time, spent on looking at blobs
 _BLOBS_INTERVAL = 1.0
+_MACHINE_INTERVAL = 1.0
 
 
 def status_of(source: Source) -> dict[str, Any]:
@@ -82,8 +89,8 @@ class EngineSource:
         When the engine was made, in seconds since the epoch. Default: as the engine says.
     status : callable, optional
         Makes the governor's status. Default: engine_status().
-    events : callable, optional
-        Answers queries of events.
+    events : LoggedEvents, optional
+        Answers queries of events; closed with this.
     """
 
     def __init__(
@@ -96,7 +103,7 @@ class EngineSource:
         address: str = "",
         began: float | None = None,
         status: Callable[[], dict[str, Any]] | None = None,
-        events: Callable[[bytes], bytes] | None = None,
+        events: LoggedEvents | None = None,
     ) -> None:
         self.engine = kind
         self._native = engine
@@ -111,6 +118,9 @@ class EngineSource:
         self._lanes: dict[str, list[float]] = {}  # executor -> when the last run of each lane ended
         self._last_failure = 0
         self._blobs_at = 0.0
+        self._machine = Machine()
+        self._machine_at = 0.0
+        self._usage: dict[str, float | None] = {}
         engine.keep_failures(True)
 
     def watch(self, on: bool) -> None:
@@ -131,6 +141,7 @@ class EngineSource:
             if kind != BUILTIN and pid:
                 self._executors[id] = f"{kind} {pid}"
         look = self._look(activity)
+        look["governor"] = {**look["governor"], "machine": self._machine_usage()}
         look["runs"], look["left_out"] = self._new_runs()
         look["at_work"] = self._at_work(activity)
         look["failures"] = self._new_failures()
@@ -142,7 +153,11 @@ class EngineSource:
 
         if self._events is None:
             raise QueryError("there is no event log")
-        return self._events(criteria)
+        return self._events.answer(criteria)
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
 
     def _look(self, activity: _core.ActivityDict) -> Look:
         if self._status is not None:
@@ -219,6 +234,16 @@ class EngineSource:
                  "text": text}
             )  # fmt: skip
         return lines
+
+    def _machine_usage(self) -> dict[str, float | None]:
+        now = time.monotonic()
+        if now >= self._machine_at:
+            self._machine_at = now + _MACHINE_INTERVAL
+            usage = self._machine.usage()
+            cores = usage["cpu_usage"]
+            cpu = round(sum(cores) / len(cores), 1) if cores else None
+            self._usage = {"cpu": cpu, "memory": usage["mem_usage"]}
+        return self._usage
 
     def _blobs(self) -> dict[str, Any] | None:
         """Return the largest data with their holders; looking at a million takes its time."""

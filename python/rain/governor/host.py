@@ -372,8 +372,11 @@ class Host:
             session.close()
         with self._lock:
             pump, self._pump = self._pump, None
+            events = self._events
         if pump is not None:
             pump.close()
+        if events is not None:
+            events.close()
         self.engine.close()
         if self._log_lines is not threading.current_thread():
             self._log_lines.join()

@@ -67,6 +67,9 @@ class ClusterSource:
     def events(self, criteria: bytes) -> bytes:
         return self._events.answer(criteria)
 
+    def close(self) -> None:
+        pass
+
     def _pull(self, known: dict[str, int]) -> list[dict[str, Any]]:
         return [
             each for answer in self._ask("events", {"after": known}).values() for each in answer
