@@ -67,19 +67,19 @@ void fail_tasks(Engine& engine, std::int32_t session, const std::vector<std::int
   if (engine.closed()) return;
   const auto governor = engine.governor();
   const py::gil_scoped_release unlocked;
-  std::vector<remote::TaskUpdate> updates;
+  std::vector<remote::TaskUpdate> ends;
   for (const std::int32_t id : tasks) {
     graph::Failure failure;
     failure.kind = died ? graph::FailureKind::executor : graph::FailureKind::task;
     failure.origin = {session, id};
     failure.message = message;
     failure.attempts = {{failure.kind, message, {}, 0, {}}};
-    updates.emplace_back();
-    updates.back().id = id;
-    updates.back().state = graph::TaskState::failed;
-    updates.back().failure = std::make_shared<const graph::Failure>(std::move(failure));
+    remote::TaskUpdate& end = ends.emplace_back();
+    end.id = id;
+    end.state = graph::TaskState::failed;
+    end.failure = std::make_shared<const graph::Failure>(std::move(failure));
   }
-  governor->apply_updates(session, std::move(updates));
+  governor->apply_updates(session, {std::move(ends), {}});
 }
 
 void supply(const std::shared_ptr<Engine>& engine, std::int32_t session, std::int32_t object,

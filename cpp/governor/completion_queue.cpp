@@ -37,6 +37,12 @@ std::vector<TaskRef> CompletionQueue::take() {
   return std::exchange(tasks_, {});
 }
 
+std::vector<TaskRef> CompletionQueue::take_started() {
+  if (forked()) return {};
+  std::lock_guard lock(mutex_);
+  return std::exchange(started_, {});
+}
+
 bool CompletionQueue::empty() const {
   if (forked()) return true;
   std::lock_guard lock(mutex_);
@@ -53,6 +59,12 @@ void CompletionQueue::push(TaskRef task) {
   if (forked()) return;
   std::lock_guard lock(mutex_);
   tasks_.push_back(std::move(task));
+}
+
+void CompletionQueue::push_started(TaskRef task) {
+  if (forked()) return;
+  std::lock_guard lock(mutex_);
+  started_.push_back(std::move(task));
 }
 
 void CompletionQueue::write_event() {

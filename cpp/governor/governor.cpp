@@ -218,6 +218,7 @@ void Governor::close_session(const SessionRef& session) {
     if (Mirror* mirror = impl_->runtime.mirror()) mirror->closed(*session);
     impl_->runtime.note_session(*session, "closed");
     impl_->runtime.forget_progress(*session);
+    impl_->runtime.starts().forget(*session);
     std::erase(impl_->sessions, session);
   });
 }
@@ -298,6 +299,11 @@ void Governor::watch(const std::vector<TaskRef>& tasks,
   if (unfinished.size() < tasks.size()) queue->signal();
   if (unfinished.empty()) return;
   impl_->run_even_if_closed([&] { impl_->runtime.watch(unfinished, queue); });
+}
+
+void Governor::watch_starts(const SessionRef& session,
+                            const std::shared_ptr<CompletionQueue>& queue) {
+  impl_->run([&] { impl_->runtime.starts().watch(*session, queue); });
 }
 
 Governor::Wait Governor::wait(const CompletionQueue& queue, std::optional<TimePoint> deadline) {
@@ -438,7 +444,7 @@ std::optional<std::uint64_t> Governor::data_size(const ObjectRef& object) {
 
 std::shared_ptr<remote::Outgoing> Governor::outgoing() const { return impl_->mirror().outgoing(); }
 
-void Governor::apply_updates(std::int32_t session, std::vector<remote::TaskUpdate> updates) {
+void Governor::apply_updates(std::int32_t session, remote::Updates updates) {
   Mirror& mirror = impl_->mirror();
   impl_->run_even_if_closed(
       [&] { mirror.apply(session, std::move(updates), tasklib::base::Clock::now()); });

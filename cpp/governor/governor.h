@@ -103,7 +103,7 @@ class Governor {
   /// What they have to be told.
   std::shared_ptr<remote::Outgoing> outgoing() const;
   /// What they said of tasks of the session with this id, in any order. Throws ProtocolError.
-  void apply_updates(std::int32_t session, std::vector<remote::TaskUpdate> updates);
+  void apply_updates(std::int32_t session, remote::Updates updates);
   /// Those of the objects whose data are finished and not here: to be fetched, and supplied.
   std::vector<graph::DataObjectId> remote_objects(const std::vector<graph::ObjectRef>& objects);
   /// Data of such an object, from put(), allocate() or take_directory(). They stay until the object
@@ -131,6 +131,9 @@ class Governor {
   /// Requires: submitted.
   void watch(const std::vector<graph::TaskRef>& tasks,
              const std::shared_ptr<CompletionQueue>& queue);
+  /// Tasks of the session that an executor has are pushed, too, if it has them for a while.
+  void watch_starts(const graph::SessionRef& session,
+                    const std::shared_ptr<CompletionQueue>& queue);
   /// Blocks until there is something to take, as wait() above.
   Wait wait(const CompletionQueue& queue, std::optional<tasklib::base::TimePoint> deadline);
 

@@ -148,13 +148,18 @@ void Mirror::closed(const graph::SessionRecord& session) {
 void Mirror::changed(const graph::TaskChanged& command) {
   TaskRecord& task = *command.task;
   if (command.to == TaskState::ready) {
-    if (early_.empty()) return;
-    auto update = early_.extract(&task);
-    if (!update || graph::is_terminal(task.state)) return;
-    return apply(task, update.mapped(), command.when);
+    if (!early_.empty()) {
+      if (auto update = early_.extract(&task)) {
+        if (!graph::is_terminal(task.state)) apply(task, update.mapped(), command.when);
+        return;
+      }
+    }
+    if (!early_starts_.empty() && early_starts_.erase(&task) > 0) start(task, command.when);
+    return;
   }
   if (!graph::is_terminal(command.to)) return;
   if (!early_.empty()) early_.erase(&task);
+  if (!early_starts_.empty()) early_starts_.erase(&task);
   if (const auto own = sessions_.find(task.id.session); own != sessions_.end())
     own->second.remove(task.id.id);
   if (command.to == TaskState::finished || task.session->closed) {
@@ -187,16 +192,31 @@ void Mirror::flush() {
 
 // ---- what is said of it -------------------------------------------------------------------------
 
-void Mirror::apply(std::int32_t session, std::vector<TaskUpdate> updates, TimePoint now) {
+void Mirror::apply(std::int32_t session, remote::Updates updates, TimePoint now) {
   const auto own = sessions_.find(session);
-  for (TaskUpdate& update : updates) {
-    TaskRecord* task = own == sessions_.end() ? nullptr : own->second.find(update.id);
+  const auto find = [&](std::int32_t id) {
+    return own == sessions_.end() ? nullptr : own->second.find(id);
+  };
+  for (TaskUpdate& update : updates.ends) {
+    TaskRecord* task = find(update.id);
     if (!task || graph::is_terminal(task->state)) {
       ++late_;
       continue;
     }
     check(*task, update);
     apply(*task, update, now);
+  }
+  // Last: the inputs may have finished just now.
+  for (const std::int32_t id : updates.started)
+    if (TaskRecord* task = find(id)) start(*task, now);
+}
+
+/// What has ended stays so: it may run again there because what it had made was lost.
+void Mirror::start(TaskRecord& task, TimePoint now) {
+  if (task.state == TaskState::waiting) {
+    if (!early_.contains(&task)) early_starts_.insert(&task);
+  } else if (task.state == TaskState::ready) {
+    core_.on_mirrored_start(task, now);
   }
 }
 

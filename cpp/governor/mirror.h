@@ -41,11 +41,11 @@ class LiveTasks {
 /// to run, and brings what they say of it into the Core. Owned by the Runtime. Thread: token
 /// holder.
 ///
-/// Updates come in any order. How a task ended waits here until its inputs have finished here (one
-/// that was aborted because an input was lost there ends here with its cause, if that counts); what
-/// comes of tasks that have ended is counted and dropped, as after a cancel, or when a task ran
-/// again because what it had made was lost. If that failed, what is aborted there is so here; with
-/// OnError::fail it fails, and the session with it.
+/// Updates come in any order. That a task runs, and how it ended, waits here until its inputs have
+/// finished here (one that was aborted because an input was lost there ends here with its cause, if
+/// that counts); what comes of tasks that have ended is counted and dropped, as after a cancel, or
+/// when a task ran again because what it had made was lost. If that failed, what is aborted there
+/// is so here; with OnError::fail it fails, and the session with it.
 class Mirror {
  public:
   /// `core` and `methods` outlive this.
@@ -66,7 +66,8 @@ class Mirror {
 
   /// Those of a session that is not open are late. Throws ProtocolError; updates before the wrong
   /// one are applied.
-  void apply(std::int32_t session, std::vector<remote::TaskUpdate> updates, graph::TimePoint now);
+  void apply(std::int32_t session, remote::Updates updates, graph::TimePoint now);
+  /// Of ends, not of starts.
   std::uint64_t late_updates() const { return late_; }
 
   /// Of objects whose data are elsewhere: their ids, to be used in supply().
@@ -86,6 +87,7 @@ class Mirror {
 
  private:
   void apply(graph::TaskRecord& task, remote::TaskUpdate& update, graph::TimePoint now);
+  void start(graph::TaskRecord& task, graph::TimePoint now);
   void take_results(graph::TaskRecord& task, remote::TaskUpdate& update);
 
   graph::Core& core_;
@@ -94,6 +96,7 @@ class Mirror {
   const std::shared_ptr<remote::RunMeans> run_means_ = std::make_shared<remote::RunMeans>();
   std::unordered_map<std::int32_t, LiveTasks> sessions_;                    // that are open
   std::unordered_map<const graph::TaskRecord*, remote::TaskUpdate> early_;  // inputs are unfinished
+  std::unordered_set<const graph::TaskRecord*> early_starts_;               // likewise
   std::unordered_set<const graph::TaskRecord*> told_;  // cancelled or aborted there, not only here
   std::unordered_map<std::uint64_t, graph::ObjectRef> wanted_;  // by key_of(id)
   std::unordered_map<const graph::TaskRecord*, Run> runs_;

@@ -280,6 +280,7 @@ void Runtime::tick(TimePoint now) {
   core_.on_tick(now);
   store_tick_ = store_.tick(now);
   builtin_.tick(now);
+  starts_.tick(now);
   std::vector<Session*> late;
   for (auto& [id, session] : sessions_) {
     if (session->deadline && *session->deadline <= now) late.push_back(session.get());
@@ -310,6 +311,7 @@ void Runtime::arm_timer() {
   consider(store_tick_);
   consider(sample_at_);
   consider(builtin_.next_tick());
+  consider(starts_.next_tick());
   for (const auto& [id, session] : sessions_) consider(session->deadline);
   // One that comes too early costs less than setting it again and again.
   if (!next || (armed_ && *armed_ <= *next)) return;
@@ -345,7 +347,10 @@ void Runtime::changed(const graph::TaskChanged& command) {
   if (mirror_) mirror_->changed(command);
   if (!tallies_.empty()) count(command);
   if (!graph::is_terminal(command.to)) {
-    if (command.to == graph::TaskState::assigned) command.task->began = {};
+    if (command.to == graph::TaskState::assigned) {
+      command.task->began = {};
+      starts_.assigned(command.task, command.when);
+    }
     if (events_) note_change(command);
     return;
   }

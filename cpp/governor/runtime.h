@@ -30,6 +30,7 @@
 #include "process/program_build.h"
 #include "remote/update.h"
 #include "spill.h"
+#include "starts.h"
 #include "tally.h"
 
 namespace rain {
@@ -149,6 +150,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   /// Each task is pushed when it is terminal; the queue is signalled once for many.
   void watch(const std::vector<graph::TaskRef>& tasks,
              const std::shared_ptr<CompletionQueue>& queue);
+  Starts& starts() { return starts_; }
 
   /// What the client of a hosted session is told of a task that has ended; with the contents of
   /// small outputs that are kept, but for those in `lent`.
@@ -330,6 +332,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   std::unordered_map<tasklib::base::DataObjectId, std::vector<tasklib::base::ExecutorId>> cached_;
   std::unordered_multimap<const graph::TaskRecord*, std::weak_ptr<CompletionQueue>> watchers_;
   std::vector<std::shared_ptr<CompletionQueue>> to_signal_;
+  Starts starts_;
   std::vector<Offer> offers_;  // by TypeIndex
   struct Ping {
     TimePoint sent;

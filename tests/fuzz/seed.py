@@ -84,15 +84,18 @@ BATCHES = {
     "version": [2, [], [], []],
 }  # fmt: skip
 UPDATES = {
-    "finished": [1, [], [], [[10, 4, 500, 321, 1, 1, [[11, 8]]]]],
-    "contents": [1, [], [], [[10, 4, 500, 321, 1, 1,
-        [[11, 2, {"content": b"ab", "info": {"content_type": "text"}}], [12, 9, {"dir": True}]]]]],
-    "failed": [1, [], [[0, [3, 10], "message", "debug", "report", b"pickled",
+    "finished": [2, [], [], [[10, 4, 500, 321, 1, 1, [[11, 8]]]], []],
+    "contents": [2, [], [], [[10, 4, 500, 321, 1, 1,
+        [[11, 2, {"content": b"ab", "info": {"content_type": "text"}}],
+         [12, 9, {"dir": True}]]]], []],
+    "failed": [2, [], [[0, [3, 10], "message", "debug", "report", b"pickled",
                         [[7, "slow", 1, 321, 500], [0, "message", 2, 322, 0]]]],
-               [[10, 5, 1, 2, 3, 4, [], {"failure": 0}], [11, 5, 0, 0, 0, 1, [], {"failure": 0}]]],
-    "printed": [1, ["/out", "/err"], [], [[10, 4, 1, 2, 3, 1, [],
+               [[10, 5, 1, 2, 3, 4, [], {"failure": 0}], [11, 5, 0, 0, 0, 1, [], {"failure": 0}]],
+               [12]],
+    "printed": [2, ["/out", "/err"], [], [[10, 4, 1, 2, 3, 1, [],
         {"info": {"debug": "d", "user": {"k": 1}}, "copied": 5,
-         "printed": [0, 5, 0, 0, 0, 1]}]]],
+         "printed": [0, 5, 0, 0, 0, 1]}]], []],
+    "started": [2, [], [], [], [10, 1, 300]],
 }  # fmt: skip
 
 

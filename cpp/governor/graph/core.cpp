@@ -158,6 +158,13 @@ void Core::on_executor_lost(ExecutorId id, const FailurePtr& cause, const std::v
   state_->end_event();
 }
 
+void Core::on_mirrored_start(TaskRecord& task, TimePoint now) {
+  state_->now = now;
+  state_->leave_ready(task);
+  state_->move(task, TaskState::assigned);
+  state_->end_event();
+}
+
 void Core::on_mirrored(TaskRecord& task, Ending& ending, TimePoint now) {
   state_->now = now;
   state_->mirror(task, ending);
@@ -336,9 +343,9 @@ void Core::State::mirror(TaskRecord& task, Ending& ending) {
   task.run_time = ending.run_time;
   switch (ending.state) {
     case TaskState::finished:
-      if (task.state != TaskState::ready)
+      if (task.state == TaskState::waiting)
         throw std::logic_error("task " + task.id.to_string() + " finished before its inputs");
-      leave_ready(task);
+      if (task.state == TaskState::ready) leave_ready(task);
       return finish(task, ending.outputs, ending.run_time, 0);
     case TaskState::failed:
       return fail(task, ending.failure);
@@ -418,6 +425,10 @@ void Core::State::lose_everything(const FailurePtr& cause) {
     }
     executors.remove(*executor);
   }
+  if (options.mirror)
+    for (const SessionRef& session : sessions)
+      for (const TaskRef& task : session->live)
+        if (task->state == TaskState::assigned) cut_off.push_back(task.get());
   for (TaskRecord* task : cut_off)
     if (!is_terminal(task->state)) fail(*task, cause);
   fail_all_ready(cause);

@@ -125,9 +125,9 @@ class Core {
     std::vector<Resource> resources;        // names differ
     std::uint32_t free_slots = 64;          // tasks with cpus=0 at work at once
     std::function<std::string(std::uint32_t)> method_name;  // for messages; may be empty
-    /// Tasks run in somebody else's Core, and on_mirrored() says how they ended: nothing is started
-    /// or sent, ready tasks stay ready until then. What tasks may ask for is checked as far as it
-    /// is known: `resources` empty means anything.
+    /// Tasks run in somebody else's Core; on_mirrored_start() says that they do, and on_mirrored()
+    /// how they ended: nothing is started or sent here. What tasks may ask for is checked as far as
+    /// it is known: `resources` empty means anything.
     bool mirror = false;
     bool check_invariants = false;  // walk them after every event (debug builds)
   };
@@ -179,6 +179,8 @@ class Core {
   /// even if begun, and that doesn't count.
   void on_executor_lost(ExecutorId executor, const FailurePtr& cause,
                         const std::vector<Begun>& begun, TimePoint now);
+  /// Options::mirror only: the task runs elsewhere. Requires: it is ready.
+  void on_mirrored_start(TaskRecord& task, TimePoint now);
   /// How a task ended elsewhere.
   struct Ending {
     TaskState state = TaskState::finished;             // terminal
@@ -187,7 +189,7 @@ class Core {
     Duration run_time{0};
   };
   /// Options::mirror only. Moves the outputs out. Requires: the task is submitted and not terminal;
-  /// it is ready, if it finished or failed.
+  /// it is ready or assigned, if it finished or failed.
   void on_mirrored(TaskRecord& task, Ending& ending, TimePoint now);
   /// Cancels tasks (and, with on_error "continue", what depends on them becomes aborted; with
   /// "fail" they become cancelled too). Terminal tasks are left alone. The session stays alive.

@@ -15,8 +15,9 @@ constexpr bool may_move(TaskState from, TaskState to) {
       return one_of(S::ready, S::cancelled, S::aborted);
     case S::ready:  // failed: no executor can be started; in a mirror, any end
       return one_of(S::assigned, S::finished, S::failed, S::cancelled, S::aborted);
-    case S::assigned:  // ready: taken back, its executor died innocently, or failed and tried again
-      return one_of(S::ready, S::finished, S::failed, S::cancelled);
+    case S::assigned:  // ready: taken back, its executor died innocently, or failed and tried
+                       // again; aborted: in a mirror, where it ran again and lost an input
+      return one_of(S::ready, S::finished, S::failed, S::cancelled, S::aborted);
     case S::finished:
     case S::failed:
     case S::cancelled:

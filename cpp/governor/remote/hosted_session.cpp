@@ -31,6 +31,7 @@ bool is_of_a_failure(const TaskUpdate& update) {
 HostedSession::HostedSession(const std::shared_ptr<Governor>& governor, std::string name)
     : governor_(governor),
       record_(governor->new_session(std::move(name), graph::OnError::continue_)) {
+  governor->watch_starts(record_, queue_);
   queue_->fd();  // from now on it knows what happened before somebody asks
 }
 
@@ -279,6 +280,7 @@ tasklib::wire::ObjectInfo HostedSession::info(std::int32_t id) {
 HostedSession::Updates HostedSession::take_updates() {
   Updates updates;
   const std::vector<TaskRef> tasks = queue_->take();
+  const std::vector<TaskRef> running = queue_->take_started();
   const std::lock_guard lock(mutex_);
   if (closed_) return updates;
   std::vector<TaskRef> told;
@@ -290,7 +292,11 @@ HostedSession::Updates HostedSession::take_updates() {
   std::vector<TaskUpdate> ends;
   if (!told.empty()) ends = governor()->updates(told, lent_);
   std::erase_if(ends, [](const TaskUpdate& end) { return !is_of_a_failure(end); });
-  if (!ends.empty()) updates.bytes = encode_updates(ends);
+  std::vector<std::int32_t> started;
+  for (const TaskRef& task : running)
+    if (!graph::is_terminal(task->state.load(std::memory_order_acquire)))
+      started.push_back(task->id.id);
+  if (!ends.empty() || !started.empty()) updates.bytes = encode_updates(ends, std::move(started));
   for (const TaskRef& task : tasks) leave(*task);
   updates.ended = std::exchange(ended_, {});
   return updates;

@@ -69,9 +69,10 @@ class HostedSession {
     std::string bytes;                 // encode_updates(); empty: none
     std::vector<std::uint64_t> ended;  // numbers of batches that are over, each once
   };
-  /// Of tasks that finished or failed, and of those that did not run because of a failure: what it
-  /// was of may have finished before, for the client, and have failed when it ran again. Not of
-  /// what was cancelled here, and what depends on it: it may be meant to run elsewhere.
+  /// Of tasks that run for longer than a moment (Starts), of those that finished or failed, and of
+  /// those that did not run because of a failure: what it was of may have finished before, for the
+  /// client, and have failed when it ran again. Not of what was cancelled here, and what depends on
+  /// it: it may be meant to run elsewhere.
   Updates take_updates();
   /// Readable while there are updates to take, and after close(). Valid as long as this.
   int fd() { return queue_->fd(); }

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <limits>
 #include <unordered_map>
+#include <utility>
 
 #include "remote/strings.h"
 #include "wire/cbor.h"
 #include "wire/codec_parts.h"
 
-// updates  = [version, strings, [* failure], [* update]]
+// updates  = [version, strings, [* failure], [* update], [* started]]
 // strings  = [* text]                        ; as in batches (remote/batch.h)
 // failure  = [kind, [session, id], message, debug, report, pickled, [* attempt]]  ; several updates
 // attempt  = [kind, message, executor, pid, ns]                                   ; may share one
@@ -16,6 +17,7 @@
 // output   = [id, size, ? {? "dir": true, ? "info": ObjectInfo, ? "content": bytes}]
 // more     = {? "failure": index, ? "info": TaskInfo, ? "copied": bytes,
 //             ? "printed": [out begin, out end, err begin, err end, s, s]}  ; s: stdout's, stderr's
+// started  = uint  ; ids in ascending order, each as the difference to the one before, or to 0
 
 namespace rain::remote {
 
@@ -36,7 +38,7 @@ using tasklib::wire::Writer;
 
 namespace {
 
-constexpr std::uint64_t kVersion = 1;
+constexpr std::uint64_t kVersion = 2;
 constexpr std::uint64_t kMaxInt32 = std::numeric_limits<std::int32_t>::max();
 constexpr std::uint64_t kMaxUint32 = std::numeric_limits<std::uint32_t>::max();
 constexpr std::uint64_t kLastKind = static_cast<std::uint64_t>(FailureKind::connection);
@@ -70,17 +72,22 @@ void write_failure(Writer& writer, const Failure& failure) {
 
 class UpdateWriter {
  public:
-  std::string write(const std::vector<TaskUpdate>& updates) {
+  std::string write(const std::vector<TaskUpdate>& updates,
+                    const std::vector<std::int32_t>& started) {
     for (const TaskUpdate& update : updates) add(update);
     std::string bytes;
     Writer writer(bytes);
-    writer.array(4);
+    writer.array(5);
     writer.uinteger(kVersion);
     strings_.write(writer);
     writer.array(failure_numbers_.size());
     writer.raw(failures_);
     writer.array(updates.size());
     writer.raw(updates_);
+    writer.array(started.size());
+    std::int32_t last = 0;
+    for (const std::int32_t id : started)
+      writer.uinteger(static_cast<std::uint64_t>(id - std::exchange(last, id)));
     return bytes;
   }
 
@@ -175,7 +182,7 @@ class UpdateReader {
  public:
   explicit UpdateReader(ByteView bytes) : reader_(bytes) {}
 
-  std::vector<TaskUpdate> read() {
+  Updates read() {
     reader_.set_place("updates", {});
     Reader::Span frame = read_version(reader_, kVersion);
     expect_item(frame);
@@ -184,8 +191,10 @@ class UpdateReader {
     for_each([this] { failures_.push_back(read_failure()); });
     expect_item(frame);
     for_each([this] { read_update(); });
+    expect_item(frame);
+    for_each([this] { read_started(); });
     reader_.set_place("updates", {});
-    if (reader_.more(frame)) reader_.fail("more than its four items");
+    if (reader_.more(frame)) reader_.fail("more than its five items");
     reader_.expect_end();
     return std::move(updates_);
   }
@@ -193,7 +202,7 @@ class UpdateReader {
  private:
   void expect_item(Reader::Span& span) {
     reader_.set_place("updates", {});
-    if (!reader_.more(span)) reader_.fail_at(span.offset_bytes, "less than its four items");
+    if (!reader_.more(span)) reader_.fail_at(span.offset_bytes, "less than its five items");
   }
 
   template <class ReadItem>
@@ -264,7 +273,7 @@ class UpdateReader {
   }
 
   void read_update() {
-    TaskUpdate& update = updates_.emplace_back();
+    TaskUpdate& update = updates_.ends.emplace_back();
     reader_.set_place("update", {});
     Reader::Span array = reader_.enter_array();
     const auto next = [&](std::string_view field) {
@@ -291,6 +300,16 @@ class UpdateReader {
     if (!reader_.more(array)) return;
     read_more(update);
     if (reader_.more(array)) reader_.fail("too many items");
+  }
+
+  void read_started() {
+    reader_.set_place("started", {});
+    auto& ids = updates_.started;
+    const std::int32_t last = ids.empty() ? 0 : ids.back();
+    const std::size_t at = reader_.offset_bytes();
+    const std::uint64_t more = reader_.read_uint(kMaxInt32 - static_cast<std::uint64_t>(last));
+    if (more == 0 && !ids.empty()) reader_.fail_at(at, "a task twice");
+    ids.push_back(last + static_cast<std::int32_t>(more));
   }
 
   void read_output(ObjectUpdate& output) {
@@ -359,15 +378,17 @@ class UpdateReader {
   Reader reader_;
   StringList strings_;
   std::vector<FailurePtr> failures_;
-  std::vector<TaskUpdate> updates_;
+  Updates updates_;
 };
 
 }  // namespace
 
-std::string encode_updates(const std::vector<TaskUpdate>& updates) {
-  return UpdateWriter().write(updates);
+std::string encode_updates(const std::vector<TaskUpdate>& ends, std::vector<std::int32_t> started) {
+  std::ranges::sort(started);
+  started.erase(std::unique(started.begin(), started.end()), started.end());
+  return UpdateWriter().write(ends, started);
 }
 
-std::vector<TaskUpdate> decode_updates(ByteView bytes) { return UpdateReader(bytes).read(); }
+Updates decode_updates(ByteView bytes) { return UpdateReader(bytes).read(); }
 
 }  // namespace rain::remote

@@ -1,6 +1,6 @@
 #pragma once
 
-// What became of tasks that ran in another process' governor: values, and their bytes.
+// What becomes of tasks that run in another process' governor: values, and their bytes.
 
 #include <cstdint>
 #include <optional>
@@ -40,9 +40,15 @@ struct TaskUpdate {
   std::string stdout_path, stderr_path;  // what `printed` is in, where it ran; empty: nothing
 };
 
-/// The bytes of any number of updates.
-std::string encode_updates(const std::vector<TaskUpdate>& updates);
+struct Updates {
+  std::vector<TaskUpdate> ends;
+  std::vector<std::int32_t> started;  // ids of tasks that an executor has; ascending, each once
+};
+
+/// `started` may be in any order.
+std::string encode_updates(const std::vector<TaskUpdate>& ends,
+                           std::vector<std::int32_t> started = {});
 /// Throws ProtocolError.
-std::vector<TaskUpdate> decode_updates(tasklib::base::ByteView bytes);
+Updates decode_updates(tasklib::base::ByteView bytes);
 
 }  // namespace rain::remote

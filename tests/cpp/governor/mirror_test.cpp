@@ -122,7 +122,12 @@ class MirrorTest : public ::testing::Test {
     update.failure = std::make_shared<const graph::Failure>(failure);
     return update;
   }
-  void apply(const SessionRef& session, std::vector<TaskUpdate> updates) {
+  void apply(const SessionRef& session, std::vector<TaskUpdate> ends) {
+    governor->apply_updates(session->id, {std::move(ends), {}});
+  }
+  void start(const SessionRef& session, const std::vector<TaskRef>& tasks) {
+    remote::Updates updates;
+    for (const auto& task : tasks) updates.started.push_back(task->id.id);
     governor->apply_updates(session->id, std::move(updates));
   }
   std::string text(const ObjectRef& object) {
@@ -171,6 +176,52 @@ TEST_F(MirrorTest, a_chain_finishes_in_whatever_order_its_updates_come) {
   EXPECT_EQ(text(out(c)), "result");
   EXPECT_EQ(governor->late_updates(), 0u);
   EXPECT_TRUE(outgoing->take().empty());
+}
+
+TEST_F(MirrorTest, a_task_that_runs_there_is_assigned_here) {
+  const auto s = session();
+  const auto a = task(s, {}, false), b = task(s, {out(a)}), c = task(s);
+  submit(s, {a, b, c});
+  start(s, {a});
+  EXPECT_EQ(a->state, TaskState::assigned);
+  EXPECT_EQ(c->state, TaskState::ready);
+  start(s, {a, a});  // of a governor that has it now
+  EXPECT_EQ(a->state, TaskState::assigned);
+  const auto counts = governor->progress(s, 0).total;
+  EXPECT_EQ(counts[static_cast<std::size_t>(TaskState::assigned)], 1u);
+  const std::vector<TaskRef> not_here{a, c};
+  governor->cancel_unsent(not_here);
+  EXPECT_EQ(a->state, TaskState::assigned);
+  EXPECT_EQ(c->state, TaskState::cancelled);
+  apply(s, {finished(a)});
+  start(s, {a, c});
+  EXPECT_EQ(a->state, TaskState::finished);
+  EXPECT_EQ(c->state, TaskState::cancelled);
+  EXPECT_EQ(governor->late_updates(), 0u);
+  start(s, {b});
+  governor->lose("the server is gone");
+  EXPECT_EQ(b->state, TaskState::failed);
+}
+
+TEST_F(MirrorTest, a_start_waits_for_the_inputs_and_an_end_is_stronger) {
+  const auto s = session(OnError::continue_);
+  const auto a = task(s, {}, false), b = task(s, {out(a)}, false), c = task(s, {out(a)}),
+             d = task(s, {out(b)}), e = task(s, {out(a)});
+  submit(s, {a, b, c, d, e});
+  start(s, {b, c, d, e});
+  apply(s, {finished(c)});
+  start(s, {c});
+  governor->cancel({e});
+  EXPECT_EQ(b->state, TaskState::waiting);
+  apply(s, {finished(a)});
+  EXPECT_EQ(b->state, TaskState::assigned);
+  EXPECT_EQ(c->state, TaskState::finished);
+  EXPECT_EQ(d->state, TaskState::waiting);
+  EXPECT_EQ(e->state, TaskState::cancelled);
+  remote::Updates both{{finished(b)}, {d->id.id}};
+  governor->apply_updates(s->id, std::move(both));
+  EXPECT_EQ(b->state, TaskState::finished);
+  EXPECT_EQ(d->state, TaskState::assigned);
 }
 
 TEST_F(MirrorTest, wakes_who_waits) {

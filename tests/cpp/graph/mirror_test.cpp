@@ -44,8 +44,7 @@ TEST_F(MirrorCoreTest, starts_and_sends_nothing_whatever_happens) {
 
 TEST_F(MirrorCoreTest, a_task_goes_from_ready_to_its_end_and_its_consumers_become_ready) {
   const SessionRef s = session();
-  const TaskRef a = task(s), b = task(s, {out(a)});
-  out(b)->kept = true;
+  const TaskRef a = task(s), b = task(s, {out(a)}, {.kept = true});
   submit(s, {a, b});
   take();
   mirrored(a, TaskState::finished);
@@ -59,6 +58,31 @@ TEST_F(MirrorCoreTest, a_task_goes_from_ready_to_its_end_and_its_consumers_becom
   EXPECT_EQ(asked.changes[0].to, TaskState::finished);
   EXPECT_EQ(asked.dropped, std::vector<ObjectRecord*>{out(a).get()});
   EXPECT_EQ(out(b)->state, ObjectState::finished);
+  EXPECT_EQ(s->unfinished_tasks, 0u);
+}
+
+TEST_F(MirrorCoreTest, a_task_that_runs_elsewhere_is_assigned_until_it_ends) {
+  const SessionRef s = session(OnError::continue_);
+  std::vector<TaskRef> tasks;
+  for (int i = 0; i < 5; ++i) tasks.push_back(task(s));
+  submit(s, tasks);
+  take();
+  for (const TaskRef& each : tasks) core->on_mirrored_start(*each, now);
+  const Asked asked = take();
+  EXPECT_EQ(asked.all.size(), asked.changes.size());
+  EXPECT_EQ(asked.changes.at(4).to, TaskState::assigned);
+  EXPECT_FALSE(core->busy());
+  EXPECT_FALSE(core->next_tick());
+  core->on_cancel({tasks[0]}, now);
+  EXPECT_EQ(tasks[0]->state, TaskState::cancelled);
+  mirrored(tasks[1], TaskState::finished);
+  mirrored(tasks[2], TaskState::failed, fake_failure());
+  mirrored(tasks[3], TaskState::aborted, fake_failure("lost", FailureKind::ancestor));
+  EXPECT_EQ(tasks[1]->state, TaskState::finished);
+  EXPECT_EQ(tasks[2]->state, TaskState::failed);
+  EXPECT_EQ(tasks[3]->state, TaskState::aborted);
+  core->on_all_lost(fake_failure("the server is gone", FailureKind::connection), now);
+  EXPECT_EQ(tasks[4]->state, TaskState::failed);
   EXPECT_EQ(s->unfinished_tasks, 0u);
 }
 

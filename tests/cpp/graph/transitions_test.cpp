@@ -21,7 +21,7 @@ TEST(TransitionsTest, only_the_listed_moves_are_legal) {
       {S::waiting, S::cancelled}, {S::waiting, S::aborted},    {S::ready, S::assigned},
       {S::ready, S::failed},      {S::ready, S::cancelled},    {S::assigned, S::ready},
       {S::ready, S::finished},    {S::ready, S::aborted},      {S::assigned, S::finished},
-      {S::assigned, S::failed},   {S::assigned, S::cancelled},
+      {S::assigned, S::failed},   {S::assigned, S::cancelled}, {S::assigned, S::aborted},
   };
   for (const S from : kAll)
     for (const S to : kAll)

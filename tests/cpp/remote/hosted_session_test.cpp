@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "base/errors.h"
 #include "client_graph.h"
@@ -65,8 +66,9 @@ class HostedSessionTest : public ::testing::Test {
     const auto taken = session->take_updates();
     ended.insert(ended.end(), taken.ended.begin(), taken.ended.end());
     if (taken.bytes.empty()) return;
-    for (auto& update : decode_updates(ByteView(std::string_view(taken.bytes))))
-      updates[update.id] = std::move(update);
+    auto said = decode_updates(ByteView(std::string_view(taken.bytes)));
+    for (auto& update : said.ends) updates[update.id] = std::move(update);
+    started.insert(said.started.begin(), said.started.end());
   }
   std::string text(const graph::ObjectRef& object) {
     const auto view = session->view(object->id.id);
@@ -79,6 +81,7 @@ class HostedSessionTest : public ::testing::Test {
   std::shared_ptr<Governor> governor;
   std::unique_ptr<HostedSession> session;
   std::map<std::int32_t, TaskUpdate> updates;
+  std::set<std::int32_t> started;
   std::vector<std::uint64_t> ended;
 };
 
@@ -106,6 +109,23 @@ TEST_F(HostedSessionTest, runs_a_batch_and_tells_of_its_end) {
   EXPECT_EQ(session->info(echo->outputs[0]->id.id).content_type, "text");
   session->unkeep({echo->outputs[0]->id.id, 12345});
   EXPECT_EQ(text(echo->outputs[0]), "<nothing>");
+}
+
+TEST_F(HostedSessionTest, tells_which_tasks_run) {
+  ClientGraph client;
+  const auto slow = client.task("p/slow", {}, 0);  // until it is cancelled
+  const auto waiting = client.task("p/slow", {client.task("p/slow", {}, 1)->outputs[0]}, 0);
+  const auto batch = submit_all(client);
+  const auto number_of = [](const TaskRef& task) { return task->id.id; };
+  while (!started.contains(number_of(slow))) {
+    pollfd readable{session->fd(), POLLIN, 0};
+    ASSERT_EQ(::poll(&readable, 1, 60'000), 1) << "nothing is said of a task that runs";
+    take();
+  }
+  EXPECT_FALSE(started.contains(number_of(waiting)));
+  EXPECT_TRUE(updates.empty());
+  session->cancel_all();
+  wait_for(batch);
 }
 
 TEST_F(HostedSessionTest, large_data_stay_until_they_are_fetched) {

@@ -14,11 +14,12 @@ using tasklib::base::ByteView;
 using tasklib::base::Duration;
 using tasklib::base::ProtocolError;
 
-std::vector<TaskUpdate> decode(const std::string& bytes) {
+Updates decode_all(const std::string& bytes) {
   // In a block of its exact size, so that a sanitizer sees a read beyond.
   const std::vector<char> exact(bytes.begin(), bytes.end());
   return decode_updates(ByteView(exact.data(), exact.size()));
 }
+std::vector<TaskUpdate> decode(const std::string& bytes) { return decode_all(bytes).ends; }
 
 tasklib::wire::RawValue number(std::int64_t value) {
   std::string raw;
@@ -132,6 +133,31 @@ TEST(Updates, a_plain_one_is_short) {
   EXPECT_EQ(decode(encode_updates({})).size(), 0u);
 }
 
+TEST(Updates, which_tasks_run_comes_back_in_order_and_once) {
+  const Updates got = decode_all(encode_updates({finished(10)}, {700, 3, 2'000'000'000, 3, 701}));
+  EXPECT_EQ(got.ends.at(0).id, 10);
+  EXPECT_EQ(got.started, (std::vector<std::int32_t>{3, 700, 701, 2'000'000'000}));
+  EXPECT_EQ(decode_all(encode_updates({}, {0})).started, std::vector<std::int32_t>{0});
+}
+
+TEST(Updates, that_tasks_run_is_short) {
+  std::vector<std::int32_t> started;
+  for (int i = 0; i < 1000; ++i) started.push_back(1'000'000 + 2 * i);
+  EXPECT_LT(encode_updates({}, started).size(), 2 * 1000u);
+}
+
+TEST(Updates, a_task_that_runs_twice_or_has_no_id_is_refused) {
+  const std::string good = encode_updates({}, {5, 6});
+  for (const char last : {'\x00', '\x1a'}) {  // the same again; a number that is cut off
+    std::string bad = good;
+    bad.back() = last;
+    EXPECT_THROW(decode_all(bad), ProtocolError);
+  }
+  std::string beyond = good.substr(0, good.size() - 1);
+  tasklib::wire::Writer(beyond).uinteger(0x7fffffff);
+  EXPECT_THROW(decode_all(beyond), ProtocolError);
+}
+
 TEST(Updates, another_version_is_refused_with_what_to_do) {
   std::string bytes = encode_updates({finished(10)});
   bytes[1] = 9;
@@ -152,7 +178,7 @@ TEST(Updates, a_task_that_has_not_ended_is_refused) {
 }
 
 TEST(Updates, each_truncation_is_refused) {
-  const std::string bytes = encode_updates({rich(), failed(12, rich_failure())});
+  const std::string bytes = encode_updates({rich(), failed(12, rich_failure())}, {20, 300});
   EXPECT_EQ(decode(bytes).size(), 2u);
   for (std::size_t size = 0; size < bytes.size(); ++size)
     EXPECT_THROW(decode(bytes.substr(0, size)), ProtocolError) << size;
@@ -160,7 +186,7 @@ TEST(Updates, each_truncation_is_refused) {
 }
 
 TEST(Updates, each_changed_byte_gives_updates_or_an_error) {
-  const std::string bytes = encode_updates({rich(), failed(12, rich_failure())});
+  const std::string bytes = encode_updates({rich(), failed(12, rich_failure())}, {20, 300});
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     for (int value = 0; value < 256; ++value) {
       std::string changed = bytes;
