@@ -277,7 +277,10 @@ class ClusterLink:
         return not self._own and bool(getattr(self._dask.cluster, "plan", ()))
 
     def start(self, engine: MirrorEngine, /) -> None:
+        from rain.governor import comms
+
         self._engine = engine
+        comms.use_for(self._dask.rpc, (), engine)
         self._watch = asyncio.run_coroutine_threadsafe(self._look_after(), self._loop)
 
     def close(self) -> None:
@@ -576,6 +579,8 @@ class ClusterLink:
         if ref.directory:
             path = receive.receive_directory(engine, ref.stream())
             engine.supply(session, object_id, path)
+        elif ref.room is not None:
+            engine.supply(session, object_id, ref.room)
         else:
             room = receive.make_room(engine, ref.size)
             ref.copy_to(room)

@@ -9,7 +9,7 @@ from rain.common.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any, Protocol
 
     class Source(Protocol):
@@ -58,6 +58,21 @@ def _pack_below(path: str, prefix: str) -> Iterator[bytes]:
                     left -= len(piece)
                     yield piece
                 yield bytes(-info.size % _BLOCK_BYTES)
+
+
+def joined(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of at least `size` each, but for the last; none is empty."""
+    gathered = list[bytes]()
+    total = 0
+    for piece in pieces:
+        gathered.append(piece)
+        total += len(piece)
+        if total >= size:
+            yield b"".join(gathered)
+            gathered.clear()
+            total = 0
+    if total:
+        yield b"".join(gathered)
 
 
 def _header(info: tarfile.TarInfo) -> bytes:

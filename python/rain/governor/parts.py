@@ -18,7 +18,7 @@ from distributed import Reschedule, get_worker
 from distributed.protocol import to_serialize
 
 from rain.common.errors import RainException
-from rain.governor import relay
+from rain.governor import comms, relay
 from rain.governor.pieces import BlobRef, Bundle, Gone
 
 TYPE_CHECKING = False
@@ -114,6 +114,7 @@ class PartRunner:
         worker.handlers[FETCH] = self.fetch
         worker.handlers[UPLOAD] = self.upload
         worker.handlers[READ_LOG] = self.read_log
+        comms.use_for(worker.rpc, worker.listeners, host.engine)
         runners[worker] = self
 
     def tell(self, **message: Any) -> None:
@@ -231,6 +232,8 @@ class PartRunner:
                 data[object_id] = None
             elif ref.view is not None:
                 data[object_id] = ref.view
+            elif (room := ref.room) is not None:
+                data[object_id] = room
             elif ref.directory:
                 data[object_id] = self.host.receive_directory(ref.stream())
             else:
@@ -509,7 +512,7 @@ class _Session:
 
 
 def _settle(session: HostSession, inputs: list[tuple[int, BlobRef | Gone]]) -> None:
-    """Let go of received frames, which the store has copied."""
+    """Let go of received frames, whose bytes the store has now."""
     for object_id, ref in inputs:
         if isinstance(ref, BlobRef) and ref.view is None:
             view = session.view(object_id)

@@ -1,14 +1,13 @@
 """Data objects in Dask's hands: what a part made, on its way to other governors and to clients.
 
-Between processes their bytes are frames of a Dask message: views of the sender's store, which are
-sent as they are and copied once, by the receiver, to where they stay.
+Between processes their bytes are views of the sender's store, which are sent as they are: after a
+Dask message, and received where they stay (rain.governor.comms); or as frames of the message, and
+copied once, by the receiver.
 """
 
 from __future__ import annotations
 
 import io
-import mmap
-import tempfile
 from pickle import PickleBuffer
 
 from dask.sizeof import sizeof
@@ -16,6 +15,7 @@ from distributed.protocol.serialize import dask_deserialize, dask_serialize
 
 from rain import _core
 from rain.engine import trees
+from rain.governor import comms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class BlobRef:
     It keeps its data as long as it lives.
     """
 
-    __slots__ = ("_frames", "_view", "directory", "size")
+    __slots__ = ("_failed", "_frames", "_view", "directory", "room", "size")
 
     def __init__(
         self,
@@ -43,6 +43,8 @@ class BlobRef:
     ) -> None:
         self._view = view
         self._frames = frames
+        self._failed = ""
+        self.room: _core.Room | None = None  # whose bytes the frames are: the store's
         self.size = size
         self.directory = directory
 
@@ -56,17 +58,38 @@ class BlobRef:
         """The data, None while they are frames."""
         return self._view
 
+    @property
+    def path(self) -> str | None:
+        """Where a directory is, None while it is frames."""
+        return None if self._view is None else self._view._path
+
+    def fill(self, *buffers: Any, room: _core.Room | None = None) -> None:
+        """The bytes have come: in buffers, or in a room of the store (`directory`: a tar stream)."""
+        self.room = room
+        self._frames = [memoryview(each).cast("B") for each in (buffers if room is None else [room])]
+
+    def fail(self, why: str) -> None:
+        """The sender could not read the bytes."""
+        self._failed = why
+
     def settle(self, view: _core.Blob) -> None:
-        """The frames have been copied into the store, where `view` is of them."""
-        self._view, self._frames = view, None
+        """The bytes of the frames are in the store now, where `view` is of them."""
+        self._view, self._frames, self.room = view, None, None
 
     def frames(self) -> Frames:
-        """The bytes to send: none is copied, but those of a directory into a nameless file."""
+        """The bytes to send: none is copied, but those of a directory, which is packed.
+
+        Raises
+        ------
+        OSError
+        """
+        if self._failed:
+            raise OSError(self._failed)
         if self._frames is not None:
             return self._frames
         assert self._view is not None
         if self._view._path is not None:
-            return [_packed(self._view._path)]
+            return [memoryview(b"".join(trees.pack(self._view._path)))]
         return [memoryview(self._view).cast("B")] if self.size else []
 
     def copy_to(self, room: Any) -> None:
@@ -137,15 +160,6 @@ def _rebuilt(header: tuple[int, bool], buffers: Iterable[Any]) -> BlobRef:
     return BlobRef(frames=frames, size=header[0], directory=header[1])
 
 
-def _packed(path: str) -> memoryview:
-    """The tar stream of a directory, in the pages of a nameless file."""
-    with tempfile.TemporaryFile() as file:
-        for piece in trees.pack(path):
-            file.write(piece)
-        file.flush()
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
 class _FrameReader(io.RawIOBase):
     def __init__(self, frames: Frames) -> None:
         self._pieces: Iterator[memoryview] = iter(frames)
@@ -177,28 +191,43 @@ def _sizeof_bundle(bundle: Bundle) -> int:
     return sum(ref.size for ref in bundle.refs.values()) + 100 * len(bundle.refs) + 100
 
 
+def _described(ref: BlobRef) -> tuple[tuple[int, bool, int | None, int], Frames]:
+    """A ref in a message: size, is it a directory, its number among what follows, frames."""
+    number = comms.send_later(ref)
+    frames = ref.frames() if number is None else []
+    return (*ref.header(), number, len(frames)), frames
+
+
+def _made(size: int, directory: bool, number: int | None, frames: list[Any]) -> BlobRef:
+    if number is None:
+        return _rebuilt((size, directory), frames)
+    ref = BlobRef(size=size, directory=directory)
+    comms.receive_later(ref, number)
+    return ref
+
+
 def _serialize_ref(ref: BlobRef) -> tuple[dict[str, Any], Frames]:
-    frames = ref.frames()
-    return {"ref": ref.header(), "compression": (None,) * len(frames)}, frames
+    (*described, _), frames = _described(ref)
+    return {"ref": described, "compression": (None,) * len(frames)}, frames
 
 
 def _deserialize_ref(header: dict[str, Any], frames: list[Any]) -> BlobRef:
-    return _rebuilt(header["ref"], frames)
+    return _made(*header["ref"], frames)
 
 
 def _serialize_bundle(bundle: Bundle) -> tuple[dict[str, Any], Frames]:
     described, frames = [], list[memoryview]()
     for object_id, ref in bundle.refs.items():
-        its_frames = ref.frames()
-        described.append((object_id, *ref.header(), len(its_frames)))
+        its_header, its_frames = _described(ref)
+        described.append((object_id, *its_header))
         frames.extend(its_frames)
     return {"refs": described, "dropped": sorted(bundle.dropped)}, frames
 
 
 def _deserialize_bundle(header: dict[str, Any], frames: list[Any]) -> Bundle:
     refs, begin = {}, 0
-    for object_id, size, directory, count in header["refs"]:
-        refs[object_id] = _rebuilt((size, directory), frames[begin : begin + count])
+    for object_id, size, directory, number, count in header["refs"]:
+        refs[object_id] = _made(size, directory, number, frames[begin : begin + count])
         begin += count
     return Bundle(refs, header["dropped"])
 

@@ -1,0 +1,285 @@
+"""Dask's connections between processes of ours: bytes of objects come after their message.
+
+Dask receives all of a message in fresh memory before anybody sees it. From one of ours to another a
+message has only the sizes of its large objects, and their bytes follow it on the same connection,
+so that they are received where they stay, and a directory is packed while it is sent:
+
+    sent = message of Dask | following*         in the order of their numbers in the message
+    following = bytes                           of a blob: as many as it is long
+              | (length piece)* 0 | ERROR text  of a directory: its tar stream, lengths as 8 bytes
+
+Both sides say in Dask's handshake that they know this, or the bytes are frames of the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import mmap
+import struct
+
+from distributed.comm import registry, tcp
+from distributed.comm.core import CommClosedError
+from tornado.iostream import StreamClosedError
+
+from rain import _core
+from rain.common.errors import RainException
+from rain.engine import trees
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from rain.governor.pieces import BlobRef
+
+VERSION = 1
+_KEY = "rain"  # in handshakes, and in the arguments of connectors
+
+FOLLOWS_BYTES = 1 << 20  # blobs from this size on follow; smaller ones are copied with the message
+
+_STEP_BYTES = 64 << 20  # in one call of tornado
+_PIECE_BYTES = 1 << 20  # of a tar stream
+_LENGTH = struct.Struct("<Q")
+_ERROR = (1 << 64) - 1  # in place of a length: the next one is that of a text
+
+# Objects of the message that is written or read in this context, by the order in which they follow.
+_leaving: contextvars.ContextVar[list[BlobRef] | None] = contextvars.ContextVar(
+    "leaving", default=None
+)
+_coming: contextvars.ContextVar[dict[int, BlobRef] | None] = contextvars.ContextVar(
+    "coming", default=None
+)
+
+
+def send_later(ref: BlobRef) -> int | None:
+    """Have the bytes of an object follow the message that is made: its number there.
+
+    None: they have to be in it.
+    """
+    leaving = _leaving.get()
+    if leaving is None or not (ref.directory or ref.size >= FOLLOWS_BYTES):
+        return None
+    leaving.append(ref)
+    return len(leaving) - 1
+
+
+def receive_later(ref: BlobRef, number: int) -> None:
+    coming = _coming.get()
+    if coming is None:
+        raise ValueError("the bytes of an object were to follow a message that was not read here")
+    coming[number] = ref
+
+
+class Place:
+    """Where the bytes that a process receives are to stay. Thread-safe."""
+
+    def __init__(self, engine: _core.Engine) -> None:
+        self._engine = engine
+
+    def room(self, size: int) -> Any:
+        """Return a writable buffer: of the store, while that is at most half full with it.
+
+        Else ordinary memory, from where it is copied when it is needed: what comes before its turn
+        must not take the room of what is running.
+        """
+        try:
+            usage = _core.Engine.store_usage(self._engine)  # a mirror's own asks the other side
+            if usage["blobs_bytes"] + size <= usage["budget_bytes"] // 2:
+                return self._engine.make_room(size)
+        except RainException:  # it is full now, or closed
+            pass
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        return memory
+
+
+def install() -> None:
+    """Have connections of this process be ours where a pool asks for it: see use_for()."""
+    for scheme, plain, ours in (
+        ("tcp", tcp.TCPBackend, _TCPBackend),
+        ("tls", tcp.TLSBackend, _TLSBackend),
+    ):
+        if type(registry.backends.get(scheme)) is plain:
+            registry.backends[scheme] = ours()
+
+
+def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
+    """Receive in this engine's store what comes over connections that are made from now on.
+
+    Parameters
+    ----------
+    pool : distributed.core.ConnectionPool
+        Of a client or worker.
+    listeners : iterable
+        Of a worker.
+    """
+    install()
+    place = Place(engine)
+    pool.connection_args = {**pool.connection_args, _KEY: place}
+    for listener in listeners:
+        for plain, ours in ((tcp.TCP, TCP), (tcp.TLS, TLS)):
+            if getattr(listener, "comm_class", None) is plain:
+                listener.comm_class = functools.partial(ours, place=place)
+
+
+class _Following(tcp.TCP):  # type: ignore[misc]
+    """What both kinds of connections have in common. Thread: the loop's."""
+
+    def __init__(self, *args: Any, place: Place, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._place = place
+
+    def handshake_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = super().handshake_info()
+        return info | {_KEY: VERSION} if self.deserialize else info
+
+    def _is_known(self) -> bool:
+        return bool(self.remote_info.get(_KEY) == self.local_info.get(_KEY) == VERSION)
+
+    async def write(self, msg: Any, serializers: Any = None, on_error: Any = "message") -> Any:
+        if not self._is_known():
+            return await super().write(msg, serializers, on_error)
+        leaving: list[BlobRef] = []
+        before = _leaving.set(leaving)
+        try:
+            count = await super().write(msg, serializers, on_error)
+        finally:
+            _leaving.reset(before)
+        if leaving:
+            try:
+                for ref in leaving:
+                    count += await self._send(ref)
+            except StreamClosedError as error:
+                raise self._broken(error) from error
+            except BaseException:
+                self.abort()
+                raise
+        return count
+
+    async def read(self, deserializers: Any = None) -> Any:
+        if not self._is_known():
+            return await super().read(deserializers)
+        coming: dict[int, BlobRef] = {}
+        before = _coming.set(coming)
+        try:
+            msg = await super().read(deserializers)
+        finally:
+            _coming.reset(before)
+        if coming:
+            try:
+                for number in sorted(coming):
+                    await self._receive(coming[number])
+            except StreamClosedError as error:
+                raise self._broken(error) from error
+            except BaseException:
+                self.abort()
+                raise
+        return msg
+
+    def _broken(self, error: StreamClosedError) -> CommClosedError:
+        self.abort()
+        return CommClosedError(f"in {self}: {error.real_error or error}")
+
+    def _open_stream(self) -> Any:
+        if self.stream is None:
+            raise StreamClosedError
+        return self.stream
+
+    # ---- sending
+
+    async def _send(self, ref: BlobRef) -> int:
+        stream = self._open_stream()
+        if ref.directory and (path := ref.path) is not None:
+            return await self._send_tree(stream, path)
+        step = _PIECE_BYTES if ref.directory else _STEP_BYTES
+        count = 0
+        for frame in ref.frames():
+            for begin in range(0, frame.nbytes, step):
+                piece = frame[begin : begin + step]
+                if ref.directory:
+                    stream.write(_LENGTH.pack(piece.nbytes))
+                await stream.write(piece)
+            count += frame.nbytes
+        if ref.directory:
+            await stream.write(_LENGTH.pack(0))
+        return count
+
+    async def _send_tree(self, stream: Any, path: str) -> int:
+        pieces = trees.joined(trees.pack(path), _PIECE_BYTES)
+        count = 0
+        while True:
+            try:
+                piece = await asyncio.to_thread(next, pieces, b"")
+            except OSError as error:
+                text = str(error).encode()
+                await stream.write(_LENGTH.pack(_ERROR) + _LENGTH.pack(len(text)) + text)
+                return count
+            stream.write(_LENGTH.pack(len(piece)))
+            await stream.write(piece)
+            if not piece:
+                return count
+            count += len(piece)
+
+    # ---- receiving
+
+    async def _receive(self, ref: BlobRef) -> None:
+        stream = self._open_stream()
+        if ref.directory:
+            await self._receive_tree(stream, ref)
+            return
+        room = await asyncio.to_thread(self._place.room, ref.size)
+        with memoryview(room) as target:
+            for begin in range(0, ref.size, _STEP_BYTES):
+                await stream.read_into(target[begin : begin + _STEP_BYTES])
+        if isinstance(room, mmap.mmap):
+            ref.fill(room)
+        else:
+            ref.fill(room=room)
+
+    async def _receive_tree(self, stream: Any, ref: BlobRef) -> None:
+        frames = list[memoryview]()
+        while length := await self._receive_length(stream):
+            if length == _ERROR:
+                text = await stream.read_bytes(await self._receive_length(stream))
+                ref.fail(text.decode(errors="replace"))
+                return
+            piece = bytearray(length)
+            await stream.read_into(piece)
+            frames.append(memoryview(piece))
+        ref.fill(*frames)
+
+    async def _receive_length(self, stream: Any) -> int:
+        (length,) = _LENGTH.unpack(await stream.read_bytes(_LENGTH.size))
+        return int(length)
+
+
+class TCP(_Following):
+    pass
+
+
+class TLS(_Following, tcp.TLS):  # type: ignore[misc]
+    pass
+
+
+class _TCPConnector(tcp.TCPConnector):  # type: ignore[misc]
+    async def connect(self, address: str, deserialize: bool = True, **arguments: Any) -> Any:
+        if (place := arguments.pop(_KEY, None)) is not None:
+            self.comm_class = functools.partial(TCP, place=place)
+        return await super().connect(address, deserialize, **arguments)
+
+
+class _TLSConnector(tcp.TLSConnector):  # type: ignore[misc]
+    async def connect(self, address: str, deserialize: bool = True, **arguments: Any) -> Any:
+        if (place := arguments.pop(_KEY, None)) is not None:
+            self.comm_class = functools.partial(TLS, place=place)
+        return await super().connect(address, deserialize, **arguments)
+
+
+class _TCPBackend(tcp.TCPBackend):  # type: ignore[misc]
+    _connector_class = _TCPConnector
+
+
+class _TLSBackend(tcp.TLSBackend):  # type: ignore[misc]
+    _connector_class = _TLSConnector
