@@ -60,9 +60,9 @@ def _pack_below(path: str, prefix: str) -> Iterator[bytes]:
                 yield bytes(-info.size % _BLOCK_BYTES)
 
 
-def joined(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+def joined(pieces: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
     """Yield the same bytes in pieces of at least `size` each, but for the last; none is empty."""
-    gathered = list[bytes]()
+    gathered: list[bytes | memoryview] = []
     total = 0
     for piece in pieces:
         gathered.append(piece)

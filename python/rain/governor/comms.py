@@ -29,7 +29,6 @@ from rain.engine import trees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from rain.governor.pieces import BlobRef
@@ -40,7 +39,8 @@ _KEY = "rain"  # in handshakes, and in the arguments of connectors
 FOLLOWS_BYTES = 1 << 20  # blobs from this size on follow; smaller ones are copied with the message
 
 _STEP_BYTES = 64 << 20  # in one call of tornado
-_PIECE_BYTES = 1 << 20  # of a tar stream
+_PIECE_BYTES = 1 << 20  # of a tar stream, or a little more
+_MOST_BYTES = 4 * _PIECE_BYTES
 _LENGTH = struct.Struct("<Q")
 _ERROR = (1 << 64) - 1  # in place of a length: the next one is that of a text
 
@@ -124,6 +124,11 @@ def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
                 listener.comm_class = functools.partial(ours, place=place)
 
 
+def follows(comm: Any) -> bool:
+    """Whether bytes follow the messages of this connection."""
+    return isinstance(comm, _Following) and comm._is_known()
+
+
 class _Following(tcp.TCP):  # type: ignore[misc]
     """What both kinds of connections have in common. Thread: the loop's."""
 
@@ -191,23 +196,15 @@ class _Following(tcp.TCP):  # type: ignore[misc]
 
     async def _send(self, ref: BlobRef) -> int:
         stream = self._open_stream()
-        if ref.directory and (path := ref.path) is not None:
-            return await self._send_tree(stream, path)
-        step = _PIECE_BYTES if ref.directory else _STEP_BYTES
-        count = 0
-        for frame in ref.frames():
-            for begin in range(0, frame.nbytes, step):
-                piece = frame[begin : begin + step]
-                if ref.directory:
-                    stream.write(_LENGTH.pack(piece.nbytes))
-                await stream.write(piece)
-            count += frame.nbytes
         if ref.directory:
-            await stream.write(_LENGTH.pack(0))
-        return count
+            return await self._send_tree(stream, ref)
+        for frame in ref.frames():
+            for begin in range(0, frame.nbytes, _STEP_BYTES):
+                await stream.write(frame[begin : begin + _STEP_BYTES])
+        return ref.size
 
-    async def _send_tree(self, stream: Any, path: str) -> int:
-        pieces = trees.joined(trees.pack(path), _PIECE_BYTES)
+    async def _send_tree(self, stream: Any, ref: BlobRef) -> int:
+        pieces = trees.joined(ref.tar(), _PIECE_BYTES)
         count = 0
         while True:
             try:
@@ -245,6 +242,8 @@ class _Following(tcp.TCP):  # type: ignore[misc]
                 text = await stream.read_bytes(await self._receive_length(stream))
                 ref.fail(text.decode(errors="replace"))
                 return
+            if length > _MOST_BYTES:
+                raise StreamClosedError(ValueError(f"a piece of {length} bytes"))
             piece = bytearray(length)
             await stream.read_into(piece)
             frames.append(memoryview(piece))

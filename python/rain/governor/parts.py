@@ -297,7 +297,7 @@ class PartRunner:
 
     # ---- requests
 
-    async def fetch(self, key: Any, objects: list[int]) -> dict[str, Any]:
+    async def fetch(self, comm: Any, key: Any, objects: list[int]) -> dict[str, Any]:
         """Data that a part has made, of those objects that are here. Is the part at its end?"""
         key = tuple(key)
         bundle = self.worker.data.get(key)
@@ -310,6 +310,8 @@ class PartRunner:
             elif isinstance(running, _Running) and running.session is not None:
                 ref = running.session.ref(object_id)
             if ref is not None:
+                if ref.directory and not comms.follows(comm):  # it goes through the server
+                    ref = await asyncio.to_thread(ref.packed)
                 found[object_id] = to_serialize(ref)
         return {
             "ids": list(found),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Frames: TypeAlias = list[memoryview]
 
 
+_PIECE_BYTES = 1 << 20
+
+
 class BlobRef:
     """The data of one object: a view of this governor's store, or frames that were received.
 
@@ -58,15 +61,12 @@ class BlobRef:
         """The data, None while they are frames."""
         return self._view
 
-    @property
-    def path(self) -> str | None:
-        """Where a directory is, None while it is frames."""
-        return None if self._view is None else self._view._path
-
     def fill(self, *buffers: Any, room: _core.Room | None = None) -> None:
-        """The bytes have come: in buffers, or in a room of the store (`directory`: a tar stream)."""
+        """The bytes have come: in buffers, or in a room of the store."""
         self.room = room
-        self._frames = [memoryview(each).cast("B") for each in (buffers if room is None else [room])]
+        self._frames = [
+            memoryview(each).cast("B") for each in (buffers if room is None else [room])
+        ]
 
     def fail(self, why: str) -> None:
         """The sender could not read the bytes."""
@@ -102,6 +102,19 @@ class BlobRef:
     def stream(self) -> io.RawIOBase:
         """The tar stream of a directory, read from the frames."""
         return _FrameReader(self.frames())
+
+    def packed(self) -> BlobRef:
+        """The same, with the tar stream of a directory in memory. Raises OSError."""
+        return BlobRef(frames=self.frames(), size=self.size, directory=self.directory)
+
+    def tar(self) -> Iterator[bytes | memoryview]:
+        """Yield the tar stream of a directory, in pieces of at most 1 MiB. Raises OSError."""
+        if self._view is not None and (path := self._view._path) is not None:
+            yield from trees.pack(path)
+            return
+        for frame in self.frames():
+            for begin in range(0, frame.nbytes, _PIECE_BYTES):
+                yield frame[begin : begin + _PIECE_BYTES]
 
     def header(self) -> tuple[int, bool]:
         return self.size, self.directory
@@ -212,7 +225,8 @@ def _serialize_ref(ref: BlobRef) -> tuple[dict[str, Any], Frames]:
 
 
 def _deserialize_ref(header: dict[str, Any], frames: list[Any]) -> BlobRef:
-    return _made(*header["ref"], frames)
+    size, directory, number = header["ref"]
+    return _made(size, directory, number, frames)
 
 
 def _serialize_bundle(bundle: Bundle) -> tuple[dict[str, Any], Frames]:

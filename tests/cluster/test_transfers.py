@@ -1,0 +1,368 @@
+"""How bytes of objects pass between governors, and to and from clients."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import Cluster
+from distributed.comm import connect, listen
+from distributed.comm.core import CommClosedError
+from distributed.protocol import to_serialize
+from rain.client import Client, blob
+from rain.engine import trees
+from rain.governor import comms
+from rain.governor.pieces import BlobRef, Bundle
+from tasks import call
+
+PIECE = comms.FOLLOWS_BYTES
+SIZES = (0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)
+
+# ---- two ends of a connection in this process
+
+
+class Pool:
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.connection_args = arguments
+
+
+class Ends:
+    """A connection whose other side answers with what it got."""
+
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[Any] = asyncio.Queue()
+        self.here: Any = None
+        self.there: Any = None
+
+    async def echo(self, comm: Any) -> None:
+        self.there = comm
+        with contextlib.suppress(CommClosedError):
+            while True:
+                message = await comm.read()
+                self.got.put_nowait(message)
+                await comm.write({name: to_serialize(its) for name, its in message.items()})
+
+    async def exchange(self, **refs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the other side got, and what came back from there."""
+        await self.here.write({name: to_serialize(ref) for name, ref in refs.items()})
+        back = await self.here.read()
+        return self.got.get_nowait(), back
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    client: Client, here: bool = True, there: bool = True, security: Any = None
+) -> AsyncIterator[Ends]:
+    """Ends, each of which knows ours or is Dask's alone."""
+    ends = Ends()
+    scheme = "tcp" if security is None else "tls"
+    given = [{}, {}] if security is None else [
+        security.get_listen_args("worker"), security.get_connection_args("worker")
+    ]  # fmt: skip
+    listener = listen(f"{scheme}://127.0.0.1:0", ends.echo, **given[0])
+    pool = Pool(given[1])
+    comms.use_for(pool, [listener] if there else [], client._engine)
+    await listener.start()
+    try:
+        arguments = pool.connection_args if here else given[1]
+        ends.here = await connect(listener.contact_address, **arguments)
+        yield ends
+    finally:
+        for comm in (ends.here, ends.there):
+            if comm is not None:
+                comm.abort()
+        listener.stop()
+
+
+@pytest.fixture
+def local() -> Iterator[Client]:
+    with Client(cpus=1, memory="64 MiB") as client:
+        yield client
+
+
+def ref_of(data: bytes) -> BlobRef:
+    ref = BlobRef(size=len(data))
+    ref.fill(data)
+    return ref
+
+
+def bytes_of(ref: BlobRef) -> bytes:
+    return b"".join(ref.frames())
+
+
+class Tree:
+    """What a view of a directory that is data has for senders."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def tree_ref(path: Path) -> BlobRef:
+    return BlobRef.of(Tree(path))  # type: ignore[arg-type]
+
+
+def unpacked(ref: BlobRef, target: Path) -> dict[str, bytes]:
+    trees.unpack(ref.stream(), str(target))  # type: ignore[arg-type]
+    return {str(p.relative_to(target)): p.read_bytes() for p in target.rglob("*") if p.is_file()}
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 60))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_bytes_follow_between_ours_and_are_in_the_message_else(
+    local: Client, here: bool, there: bool
+) -> None:
+    large, small = os.urandom(PIECE), os.urandom(PIECE - 1)
+
+    async def test() -> None:
+        async with connected(local, here, there) as ends:
+            for result in await ends.exchange(large=ref_of(large), small=ref_of(small)):
+                assert bytes_of(result["large"]) == large
+                assert bytes_of(result["small"]) == small
+                assert (result["large"].room is not None) == (here and there)
+                assert result["small"].room is None
+
+    run(test)
+
+
+@pytest.mark.parametrize("steps", [1, 1000, 1 << 26])
+def test_bytes_of_all_sizes_come_as_they_were(
+    local: Client, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several of them in one message, read in steps of this length."""
+    monkeypatch.setattr(comms, "FOLLOWS_BYTES", 1000)
+    monkeypatch.setattr(comms, "_STEP_BYTES", steps)
+    datas = {f"of {size}": os.urandom(size) for size in (0, 1, 999, 1000, 1001, 3007)}
+    bundle = Bundle({i: ref_of(data) for i, data in enumerate(datas.values())}, [77])
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            refs = {name: ref_of(data) for name, data in datas.items()}
+            for result in await ends.exchange(**refs, bundle=bundle):
+                got = result.pop("bundle")
+                assert {name: bytes_of(ref) for name, ref in result.items()} == datas
+                assert [bytes_of(ref) for ref in got.refs.values()] == list(datas.values())
+                assert got.dropped == {77}
+
+    run(test)
+
+
+def test_over_tls(local: Client, tmp_path: Path) -> None:
+    from datetime import timedelta
+
+    from rain.cli import tls
+    from rain.engine import dask_process
+
+    pytest.importorskip("cryptography")
+    tls.make(str(tmp_path / "tls"), timedelta(days=1))
+    data = os.urandom(3 * PIECE + 7)
+
+    async def test() -> None:
+        security = dask_process.security(str(tmp_path / "tls"))
+        async with connected(local, security=security) as ends:
+            assert isinstance(ends.here, comms.TLS)
+            for result in await ends.exchange(data=ref_of(data)):
+                assert bytes_of(result["data"]) == data
+                assert result["data"].room is not None
+
+    run(test)
+
+
+def test_what_the_store_has_no_room_for_waits_in_ordinary_memory(local: Client) -> None:
+    """At most half of the store's 64 MB is for what comes before its turn."""
+    place = comms.Place(local._engine)
+    datas = [os.urandom(20 << 20), os.urandom(20 << 20)]
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            there, _ = await ends.exchange(first=ref_of(datas[0]), second=ref_of(datas[1]))
+            first, second = there["first"], there["second"]
+            assert first.room is not None
+            assert second.room is None
+            assert [bytes_of(first), bytes_of(second)] == datas
+
+    run(test)
+    assert len(place.room(40 << 20)) == 40 << 20
+    local.close()
+    assert len(place.room(20 << 20)) == 20 << 20
+
+
+def test_a_connection_that_is_cut_between_the_bytes_ends_both_sides(
+    local: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(64 << 20)  # more than sockets hold
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            loop = asyncio.get_running_loop()
+
+            def room(self: comms.Place, size: int) -> bytearray:
+                loop.call_soon_threadsafe(ends.here.abort)
+                return bytearray(size)
+
+            monkeypatch.setattr(comms.Place, "room", room)
+            with pytest.raises(CommClosedError):
+                await ends.here.write({"data": to_serialize(ref_of(data))})
+            assert ends.here.closed()
+            while not ends.there.closed():
+                await asyncio.sleep(0.01)
+            assert ends.got.empty()
+
+    run(test)
+
+
+def test_a_transfer_that_is_cancelled_ends_its_connection(
+    local: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What of the bytes has come is nobody's next message."""
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            begun, go_on = asyncio.Event(), threading.Event()
+            loop = asyncio.get_running_loop()
+
+            def room(self: comms.Place, size: int) -> bytearray:
+                loop.call_soon_threadsafe(begun.set)
+                go_on.wait(60)
+                return bytearray(size)
+
+            monkeypatch.setattr(comms.Place, "room", room)
+            writing = asyncio.create_task(ends.exchange(data=ref_of(bytes(64 << 20))))
+            await begun.wait()
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await writing
+            assert ends.here.closed()
+            go_on.set()
+
+    run(test)
+
+
+def test_directories_of_many_small_files_and_of_a_large_one(
+    local: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed without a temporary file: there is no place for one."""
+    expected: dict[str, dict[str, bytes]] = {"many": {}, "large": {}, "none": {}}
+    for name in expected:
+        (tmp_path / name).mkdir()
+    for i in range(300):
+        expected["many"][f"f{i}"] = b"%d" % i
+    expected["large"]["file"] = os.urandom(5 * PIECE + 3)
+    for name, files in expected.items():
+        for file, data in files.items():
+            (tmp_path / name / file).write_bytes(data)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            refs = {name: tree_ref(tmp_path / name) for name in expected}
+            there, back = await ends.exchange(**refs)
+            for name, files in expected.items():
+                assert unpacked(there[name], tmp_path / f"there-{name}") == files
+                assert unpacked(back[name], tmp_path / f"back-{name}") == files
+
+    run(test)
+
+
+def test_packing_does_not_hold_up_other_connections(
+    local: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree").mkdir()
+    go_on = threading.Event()
+    pack = trees.pack
+
+    def slow(path: str) -> Iterator[bytes]:
+        go_on.wait(60)
+        yield from pack(path)
+
+    monkeypatch.setattr(trees, "pack", slow)
+
+    async def test() -> None:
+        async with connected(local) as packing, connected(local) as other:
+            waits = asyncio.create_task(packing.exchange(tree=tree_ref(tmp_path / "tree")))
+            for _ in range(3):
+                there, _ = await other.exchange(data=ref_of(bytes(PIECE)))
+                assert bytes_of(there["data"]) == bytes(PIECE)
+            assert not waits.done()
+            go_on.set()
+            there, _ = await waits
+            assert unpacked(there["tree"], tmp_path / "target") == {}
+
+    run(test)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_its_object_alone(
+    local: Client, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        async with connected(local) as ends:
+            data = os.urandom(PIECE)
+            for result in await ends.exchange(tree=tree_ref(tmp_path / "gone"), data=ref_of(data)):
+                assert bytes_of(result["data"]) == data
+                with pytest.raises(OSError, match="gone"):
+                    result["tree"].frames()
+
+    run(test)
+
+
+# ---- governors
+
+
+@pytest.fixture(scope="module")
+def apart(commands: dict[str, Any]) -> Iterator[Cluster]:
+    """Two governors with an executor each: data of one's tasks have to go to the other."""
+    import shutil
+
+    place = Path(tempfile.mkdtemp(prefix="rc-"))
+    made = Cluster(place, commands)
+    try:
+        for name, its in (("g1", "cpptester"), ("g2", "pytester")):
+            made.start_governor(name, executors={its: commands[its]})
+        for governor in made.governors:
+            governor.answer()
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_blob_passes_between_governors_and_clients(apart: Cluster, size: int) -> None:
+    data = os.urandom(size)
+    with apart.client() as client, client.new_session() as session:
+        there = call("cpptester/echo", blob(data))
+        there.keep_outputs()
+        session.submit()
+        session.wait_all()
+        back = call("pytester/echo", there)
+        again = call("cpptester/concat", back, back)
+        again.keep_outputs()
+        assert there.output.fetch().get_bytes() == data
+        assert again.output.fetch().get_bytes() == data + data
+
+
+def test_a_directory_passes_between_governors_and_clients(apart: Cluster, place: Path) -> None:
+    from rain.client import OutputDir
+
+    with apart.client() as client, client.new_session():
+        content = "x" * (PIECE + 1)
+        made = call("cpptester/make_directory", outputs=OutputDir("d"), **{"a/b": content})
+        made.keep_outputs()
+        listed = call("pytester/list_directory", made)
+        listed.keep_outputs()
+        assert listed.output.fetch().get_bytes().decode() == f"a/b={content}"
+        made.output.fetch().write(place / "out")
+        assert (place / "out" / "a" / "b").read_text() == content
