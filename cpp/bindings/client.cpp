@@ -539,6 +539,13 @@ std::vector<std::int32_t> executor_pids(Engine& engine) {
   return governor->executor_pids();
 }
 
+bool launcher_lost(Engine& engine) {
+  if (engine.closed()) return false;
+  const auto governor = engine.governor();
+  const py::gil_scoped_release unlocked;
+  return governor->launcher_lost();
+}
+
 template <class Id>
 py::list id_pairs(const std::vector<Id>& ids) {
   py::list pairs;
@@ -719,6 +726,7 @@ void bind_engine(py::module_& module) {
       .def("close", &Engine::close)
       .def("drain", &Engine::drain)
       .def("executor_pids", &executor_pids)
+      .def("launcher_lost", &launcher_lost)
       .def("announced_tasks", &announced_tasks)
       .def("announced_signature", &announced_signature)
       .def("learn_tasks", &learn_tasks)

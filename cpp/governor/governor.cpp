@@ -639,6 +639,12 @@ std::vector<std::int32_t> Governor::executor_pids() {
   return pids;
 }
 
+bool Governor::launcher_lost() {
+  bool lost = false;
+  impl_->run_even_if_closed([&] { lost = impl_->runtime.launcher_lost(); });
+  return lost;
+}
+
 std::vector<Pinged> Governor::ping(std::optional<TimePoint> deadline,
                                    const std::function<void()>& interrupted) {
   auto& runtime = impl_->runtime;

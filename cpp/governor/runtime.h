@@ -61,6 +61,9 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   }
   const std::string& run_directory() const override { return run_directory_; }
   const std::vector<std::string>& environment() const override { return environment_; }
+  /// Whether nothing can be started any more, though nobody called close(). True before any task
+  /// has failed for it.
+  bool launcher_lost() const { return launcher_ && launcher_->hung_up(); }
   void spawn_program(const process::LauncherClient::SpawnRequest& request) override;
   bool kill_program(tasklib::base::ExecutorId executor) override;
   /// Readable when iterate(0) would find something to do.
@@ -250,8 +253,8 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
   void fill_location(Session& session, tasklib::wire::ObjectIn& input,
                      const graph::ObjectRecord& object, std::vector<tasklib::wire::BlobRef>& views);
 
-  /// Ends a session that misbehaves; `trouble` is the reason for the user.
   void check_launcher() const;
+  /// Ends a session that misbehaves; `trouble` is the reason for the user.
   void put_down(Session& session, const std::string& trouble);
   /// `spare`: it was started for no task, which could tell.
   void note_failed_start(graph::TypeIndex type, bool spare, const graph::FailurePtr& failure);

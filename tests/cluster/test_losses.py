@@ -23,7 +23,7 @@ from rain.client import (
 )
 from rain.common.errors import ConnectionFailed
 from tasks import call, contains
-from world import exists, wait_until
+from world import exists, launchers_of, wait_until
 
 
 def test_a_killed_governor_changes_no_result(two: Cluster, place: Path) -> None:
@@ -46,6 +46,36 @@ def test_a_killed_governor_changes_no_result(two: Cluster, place: Path) -> None:
         assert [each[500_000:-1] for each in results] == [b"%d" % i for i in range(16)]
         assert [len(task.output.fetch().get_bytes()) > 500_000 for task in first] == [True] * 16
     with pytest.warns(RainWarning, match=r"governor g\d was lost"):
+        client.close()
+
+
+@pytest.mark.parametrize("half", ["outer", "inner"])
+def test_a_governor_whose_launcher_is_killed_leaves_the_cluster(
+    two: Cluster, place: Path, half: str
+) -> None:
+    note, gate = place / "note", place / "gate"
+    client = two.client()
+    with client.new_session() as session:
+        made = [call("cpptester/fill", size=100_000, byte=i) for i in range(8)]
+        for task in made:
+            task.keep_outputs()
+        session.submit()
+        session.wait_all()
+        held = [call("gates/wait_for", task, file=str(gate), note=str(note)) for task in made]
+        for task in held:
+            task.keep_outputs()
+        session.submit()
+        wait_until(lambda: note.exists() and note.read_text().count("\n") >= 4, "all cpus wait")
+        lost = two.governor_of(int(note.read_text().split()[0]))
+        launchers = launchers_of(f"{place}/work-{lost.name}")
+        os.kill(launchers[half == "inner"], signal.SIGKILL)
+        assert lost.wait() == 1
+        contains("\n".join(lost.errors), "the governor's launcher", "was killed")
+        gate.touch()
+        for i, task in enumerate(held):
+            assert task.output.fetch().get_bytes() == bytes([i]) * 100_000
+            assert made[i].output.fetch().get_bytes() == bytes([i]) * 100_000
+    with pytest.warns(RainWarning, match="was lost"):
         client.close()
 
 

@@ -234,6 +234,12 @@ std::optional<launcher::Report> LauncherClient::next_report() {
   return std::nullopt;
 }
 
+bool LauncherClient::hung_up() const {
+  if (!socket_ || gone_) return true;
+  pollfd watched{socket_.get(), POLLRDHUP, 0};
+  return ::poll(&watched, 1, 0) > 0;
+}
+
 void LauncherClient::close() {
   if (!socket_) return;
   if (::getpid() != owner_pid_) return abandon_after_fork();

@@ -48,6 +48,9 @@ class LauncherClient {
   /// The next report, if one waits. Sets gone() at end of file.
   std::optional<launcher::Report> next_report();
   bool gone() const { return gone_; }
+  /// Whether it is gone or about to be, also before next_report() has come to that: it hangs up
+  /// before it removes anything.
+  bool hung_up() const;
 
   /// Kills everything and waits until the launcher has removed the run directory and ended.
   /// Where this process adopts orphans (it is PID 1 or a child-subreaper) the launcher has become

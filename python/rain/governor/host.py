@@ -183,6 +183,15 @@ class Host:
             self._pump_for_callbacks().add(session, on_updates)
         return session
 
+    def why_ended(self) -> str:
+        """Return why no task can run here any more; empty while they can.
+
+        Said before any task has failed for it. Not after close().
+        """
+        if self.engine.launcher_lost():
+            return "the governor's launcher, which starts and watches its executors, was killed"
+        return "the governor has ended" if self.engine.closed else ""
+
     def on_end(self, call: Callable[[], None]) -> None:
         """Have a thread call this once the engine has ended without close(): no task can run."""
         self._on_end = call

@@ -159,7 +159,7 @@ class PartRunner:
                 session.end_making(part)
                 if running.dropped:
                     raise Reschedule from None
-                await self._hand_back_if_ended()
+                await self._hand_back_if_ended(key)
                 self.tell(client=client, do="refused", key=key, message=str(error))
                 self.tell(client=client, do="ended", key=key)
                 return Bundle({})
@@ -177,7 +177,7 @@ class PartRunner:
             if running.dropped:  # its ends were told to nobody
                 session.end_making(part)
                 raise Reschedule
-            await self._hand_back_if_ended()
+            await self._hand_back_if_ended(key)
             wanted = [each for each in part.outputs if each not in running.unkept]
             bundle = session.bundle(wanted, running.unkept)
             session.end_making(part)
@@ -188,9 +188,14 @@ class PartRunner:
             if self._work.get(key) is running:
                 del self._work[key]
 
-    async def _hand_back_if_ended(self) -> None:
-        """Without its governor this worker ends, and its parts run elsewhere."""
-        if self.host.engine.closed:
+    async def _hand_back_if_ended(self, began: Any = None) -> None:
+        """Without its governor this worker ends, and its parts run elsewhere.
+
+        `began` is the key of a part that was at work: it may be why.
+        """
+        if self.host.why_ended():
+            if began is not None:
+                self.tell(do="lost", key=began)
             await asyncio.sleep(_RETIRE_SECONDS)  # not to get it again until then
             raise Reschedule
 
@@ -247,7 +252,7 @@ class PartRunner:
     ) -> None:
         if self._sessions.get(of) is not session:
             return
-        if updates:
+        if updates and not self.host.why_ended():  # or they tell of that, and run elsewhere
             self.tell(client=of[0], do="updates", session=of[1], updates=updates)
         session.note_ended(ended)
         session.look_for_early()

@@ -101,9 +101,9 @@ class GovernorPlugin(WorkerPlugin):  # type: ignore[misc]
     async def _look_after(self, worker: Any) -> None:
         """The end of the governor is the end of its Dask worker: then its parts run elsewhere."""
         assert self.host is not None
-        while not self.host.engine.closed:
+        while not (why := self.host.why_ended()):
             await asyncio.sleep(_WATCH_SECONDS)
-        self._retire(worker, "the governor has ended")
+        self._retire(worker, why)
 
     def _retire(self, worker: Any, why: str) -> None:
         self.retired = why

@@ -75,7 +75,8 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
     """Part of a Dask scheduler. Thread: the scheduler's loop. Holds no data and no sessions.
 
     Messages are dicts. From governors ``do`` is ``offer``, ``started``, ``ended``, ``ready``,
-    ``incomplete``, or something for the client alone; from clients ``hello``, or what is passed on.
+    ``incomplete``, ``lost``, or something for the client alone; from clients ``hello``, or what is
+    passed on.
     """
 
     name = "rain-relay"
@@ -132,6 +133,11 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             return
         elif do == "incomplete":
             self._release(key)
+            return
+        elif do == "lost":
+            address = self._started.pop(key, None)
+            if address is not None and key in self.scheduler.tasks:
+                self._count_death(key, address)
             return
         self.tell_client(message.pop("client"), do=do, worker=worker, **message)
 
@@ -208,8 +214,11 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         if task is None or task.suspicious <= self._blamed.get(key, 0):
             return
         self._blamed[key] = task.suspicious
-        if address is None:
-            return  # it waited there, and has nothing to do with it
+        if address is not None:  # else it waited there, and has nothing to do with it
+            self._count_death(key, address)
+
+    def _count_death(self, key: Any, address: str) -> None:
+        task = self.scheduler.tasks[key]
         name = self.offers.get(address, {}).get("name", address)
         deaths = self._deaths.setdefault(key, [])
         deaths.append(name)

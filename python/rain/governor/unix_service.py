@@ -286,7 +286,7 @@ class UnixService:
         self._listening.setblocking(False)
         self._poll.register(self._listening, select.EPOLLIN)
         self._poll.register(self._wish.fd, select.EPOLLIN)
-        self.host.on_end(lambda: self.fail("its governor has failed and can run no tasks any more"))
+        self.host.on_end(lambda: self.fail(self.host.why_ended() or "its governor has failed"))
         while not self._wish.why:
             knocks = False
             for fd, _ in self._poll.poll(self._seconds_to_look()):

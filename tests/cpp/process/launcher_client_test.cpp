@@ -237,7 +237,10 @@ TEST(LauncherClient, leaves_no_child_where_orphans_come_to_the_client) {
   {
     Launched l;
     l.report_of((l.shell(1, "sleep 300"), 1), ReportKind::started);
+    EXPECT_FALSE(l.client.hung_up());
     ::kill(l.client.outer_pid(), SIGKILL);  // the inner one becomes ours then
+    EXPECT_TRUE(wait_for([&] { return l.client.hung_up(); }));
+    EXPECT_FALSE(l.client.gone());  // which reports tell
     EXPECT_TRUE(wait_for([&] { return l.report() == std::nullopt && l.client.gone(); }));
     EXPECT_TRUE(wait_for([&] { return testing::processes_of(l.mark).empty(); }));
   }
