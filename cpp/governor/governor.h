@@ -202,7 +202,8 @@ class Governor {
   /// Of all open sessions, directories and what is spilled included.
   std::vector<BlobLine> blobs();
   std::vector<std::int32_t> executor_pids();
-  /// Whether the launcher is gone, so that every task fails: true before any has, not after close().
+  /// Whether the launcher is gone, so that every task fails: true before any has, not after
+  /// close().
   bool launcher_lost();
   /// Which executors answer, and how soon; waits for all answers, until the deadline at most. Calls
   /// `interrupted` when a signal came, which may throw.
