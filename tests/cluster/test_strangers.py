@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import struct
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from clusters import Cluster, Process, cluster
 from rain.cli import tls
+from rain.cli.app import rain
 from rain.client import Client
 from rain.common.errors import ConnectionFailed
 from tasks import call
@@ -181,3 +184,75 @@ def test_who_has_no_good_certificate_is_refused_on_every_port(
         Client("127.0.0.1", secured.port)
     with secured.client() as client:
         works(client)
+
+
+def page_of(made: Cluster, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """Ask as a browser does that trusts the cluster's CA; of a stream its first event's line."""
+    context = ssl.create_default_context(cafile=f"{made.tls}/ca.pem")
+    context.check_hostname = False
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", made.http_port, timeout=15, context=context
+    )
+    with contextlib.closing(connection):
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        if path != "/rain/stream":
+            return answer.status, answer.read()
+        return answer.status, next(line for line in answer if line.startswith(b"event"))
+
+
+def test_pages_of_a_server_with_tls_are_encrypted(secured: Cluster) -> None:
+    with secured.client() as client:
+        works(client)
+        for path, part in (
+            ("/rain", b"EventSource"),
+            ("/rain/stream", b"event: all"),
+            ("/rain/status.json", b'"kind": "server"'),
+            ("/rain/metrics", b"\nrain_governors 2\n"),
+            ("/metrics", b"\nrain_governors 2\n"),
+            ("/health", b"ok"),
+        ):
+            status, body = page_of(secured, "GET", path)
+            assert (status, part in body) == (200, True), path
+        status, body = page_of(secured, "POST", "/events", b"{}")
+        assert (status, b"Monitoring" in body) == (200, True)
+        with connect(secured.http_port) as plain:
+            plain.sendall(b"GET /rain/status.json HTTP/1.0\r\n\r\n")
+            is_over(plain)
+        with pytest.raises(OSError, match=r"."):
+            urllib.request.urlopen(f"http://127.0.0.1:{secured.http_port}/rain", timeout=15)
+
+
+def test_commands_have_to_show_a_certificate(secured: Cluster, certificates: Path) -> None:
+    where = (f"127.0.0.1:{secured.port}", "--http-port", str(secured.http_port))
+
+    def ask(*words: str) -> Result:
+        return CliRunner().invoke(rain, words)
+
+    done = ask("status", *where, "--tls", str(secured.tls))
+    assert done.exit_code == 0, done.output
+    assert "2 governors" in done.output
+    done = ask("store", *where, "--tls", str(secured.tls))
+    assert done.exit_code == 0, done.output
+    for options, part in (((), "TLS"), (("--tls", str(certificates / "other")), "trust")):
+        for command in (("status",), ("stop",), ("stop", "--force"), ("store",)):
+            refused = ask(*command, *where, *options)
+            assert refused.exit_code == 1
+            assert part in refused.output, refused.output
+            assert "Traceback" not in refused.output
+    assert secured.server.process.poll() is None
+
+
+def test_pages_change_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where Dask's configuration asks for its pages that do."""
+    monkeypatch.setenv(
+        "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES",
+        "['distributed.http.health', 'distributed.http.scheduler.api', 'distributed.http.proxy']",
+    )
+    with cluster(place, {}, governors=1) as made:
+        address = f"http://127.0.0.1:{made.http_port}"
+        with urllib.request.urlopen(f"{address}/health", timeout=15) as answer:
+            assert answer.read() == b"ok"
+        for path in ("/api/v1/retire_workers", "/proxy/80/127.0.0.1/x"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"{address}{path}", data=b'{"n": 1}', timeout=15)

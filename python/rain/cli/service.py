@@ -173,6 +173,10 @@ def _fetch(address: Address, tls: str | None) -> dict[str, Any]:
             f"{where} does not answer within {_SECONDS:.0f} s: no Rain server's pages, or one that "
             "hangs"
         ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectionFailed(
+            f"{where}: its certificate is not one to trust with {tls}: {error.verify_message}"
+        ) from error
     except ssl.SSLError as error:
         raise ConnectionFailed(f"{where}: TLS failed: {error.reason or error}") from error
     except OSError as error:
@@ -182,6 +186,11 @@ def _fetch(address: Address, tls: str | None) -> dict[str, Any]:
 
         if isinstance(error, socket.gaierror):
             raise ConnectionFailed(f"there is no host {address[0]!r}") from error
+        if isinstance(error, ConnectionResetError) and tls is None:
+            raise ConnectionFailed(
+                f"{where}: the connection was closed at once: these are no Rain server's pages, or "
+                "those of one that wants TLS (--tls DIR)"
+            ) from error
         why = os.strerror(error.errno) if error.errno else str(error)
         kind = NoPages if isinstance(error, ConnectionRefusedError) else ConnectionFailed
         raise kind(

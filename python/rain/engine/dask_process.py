@@ -30,6 +30,17 @@ _SETTINGS = {
     # The relay counts deaths by what had begun; Dask blames whatever waited there, too.
     "distributed.scheduler.allowed-failures": 1000,
     "distributed.scheduler.worker-ttl": "30s",
+    # Pages that show things: who reaches them may change nothing, and go nowhere through them.
+    "distributed.scheduler.http.routes": [
+        f"distributed.http.{name}"
+        for name in (
+            "scheduler.prometheus",
+            "scheduler.info",
+            "scheduler.json",
+            "health",
+            "statics",
+        )
+    ],
     "distributed.comm.timeouts.connect": "5s",
     "distributed.comm.timeouts.tcp": "15s",
     "distributed.admin.low-level-log-length": 1000,
