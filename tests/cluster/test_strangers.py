@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from clusters import Cluster, Process, cluster
+from clusters import SERVER, Cluster, Process, cluster
 from rain.cli import tls
 from rain.cli.app import rain
 from rain.client import Client
@@ -256,3 +256,27 @@ def test_pages_change_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         for path in ("/api/v1/retire_workers", "/proxy/80/127.0.0.1/x"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{address}{path}", data=b'{"n": 1}', timeout=15)
+
+
+def test_a_server_with_another_dask_is_named(place: Path) -> None:
+    """Dask's messages change with its releases; it would end connections without a reason."""
+    import distributed
+
+    old = "import distributed; distributed.__version__ = '2022.1.0'\n"
+    server = Process(old + SERVER, "server", tls=None)
+    try:
+        port = int(server.answer().split()[0])
+        versions = f"has distributed 2022.1.0, and here is {distributed.__version__}"
+        with pytest.raises(ConnectionFailed, match=versions):
+            Client("127.0.0.1", port)
+        refused = CliRunner().invoke(rain, ["governor", f"127.0.0.1:{port}"])
+        assert refused.exit_code == 1
+        assert versions in refused.output
+        asked = CliRunner().invoke(rain, ["status", f"127.0.0.1:{port}", "--http-port", str(port)])
+        assert asked.exit_code == 1
+        assert "Traceback" not in asked.output
+        stopped = CliRunner().invoke(rain, ["stop", f"127.0.0.1:{port}", "--force"])
+        assert stopped.exit_code == 0, stopped.output  # this much they have in common
+        assert server.wait() == 0
+    finally:
+        server.end()

@@ -156,7 +156,7 @@ def command(
         logs = stack.enter_context(log_directory(logdir, "governor"))
         work = stack.enter_context(work_directory(workdir, "governor"))
         try:
-            cluster.ask(*server_address, folder, "offers")  # is it a server of ours?
+            cluster.check_server(*server_address, folder)
         except ConnectionError as error:
             raise click.ClickException(f"Connecting to server failed: {error}") from error
         called = name or f"{socket.gethostname()}-{os.getpid()}"

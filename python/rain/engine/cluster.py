@@ -53,9 +53,7 @@ def connect(host: str, port: int, *, tls: str | None = None) -> tuple[MirrorEngi
     tls = None if tls is None else os.fspath(tls)
     distributed = dask_process.import_distributed()
     security = dask_process.security(tls)
-    from rain.engine.knock import knock
-
-    knock(host, port, tls=tls)
+    check_server(host, port, tls)
     where = f"{dask_process.bracketed(host)}:{port}"
     try:
         with dask_process.client_settings():
@@ -109,7 +107,7 @@ def connect_dask(dask: Any, **options: Any) -> tuple[MirrorEngine, dict[str, str
 
 
 def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any) -> Any:
-    """Ask the server there one thing: "status", "store", "logs", "offers", "stop".
+    """Ask the server there one thing: "versions", "offers", "status", "stop", "store", "logs".
 
     Of "store" and "logs": the governors' answers put together.
 
@@ -132,13 +130,33 @@ def ask(host: str, port: int, tls: str | None, operation: str, **arguments: Any)
         async with distributed.rpc(address, connection_args=given) as server:
             return await getattr(server, ASK)(operation=operation, arguments=arguments)
 
+    seconds = (1 if operation == "versions" else 2) * _CONNECT_SECONDS
+    waited = asyncio.wait_for(asked(), seconds)
     try:
-        reply = asyncio.run(asyncio.wait_for(asked(), 2 * _CONNECT_SECONDS))
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:  # here a loop may be running
+            reply = thread.submit(asyncio.run, waited).result()
     except (OSError, asyncio.TimeoutError) as error:
         raise ConnectionFailed(f"no answer from the server at {host}:{port}: {error}") from error
     answer = _answer(reply, f"{host}:{port}")
-    own = operation in ("status", "offers", "stop")
+    own = operation in ("versions", "status", "offers", "stop")
     return answer if own else _joined(operation, answer)
+
+
+def check_server(host: str, port: int, tls: str | None) -> None:
+    """Return if a server is there that this process can be a client or a governor of.
+
+    Raises
+    ------
+    ConnectionFailed
+        There is none, or its Dask is of another month than the one here: their messages differ.
+    """
+    there = ask(host, port, tls, "versions")["distributed"]
+    here = dask_process.import_distributed().__version__
+    if there.split(".")[:2] != here.split(".")[:2]:
+        raise ConnectionFailed(
+            f"the server at {host}:{port} has distributed {there}, and here is {here}: they don't "
+            f"understand each other; install the same on both, pip install distributed=={there}"
+        )
 
 
 def _engine(dask: Any, where: str, remedy: str, own: bool) -> tuple[MirrorEngine, dict[str, str]]:

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 
+import distributed
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from rain.governor import http
@@ -310,12 +311,14 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Answer a client or a command: the answer, or the error's class and text.
 
-        "offers", "stop" and "status" are the relay's own; else the answers of all governors, by
-        the address of their worker.
+        "versions", "offers", "stop" and "status" are the relay's own; else the answers of all
+        governors, by the address of their worker.
         """
         if operation == "stop":
             self.scheduler.loop.add_callback(self.scheduler.close, reason="a client said stop")
             return {"answer": None}
+        if operation == "versions":
+            return {"answer": {"distributed": distributed.__version__}}
         if operation == "offers":
             return {"answer": self.offers}
         answers, errors = await self.ask_governors(operation, client, arguments or {})
