@@ -355,7 +355,7 @@ class ClusterLink:
         futures: list[Any] = []
         for object_id, blob in native.uploads:
             ids.append(object_id)
-            futures.append(self._upload(session, object_id, blob))
+            futures.append(self._upload(session, object_id, blob, native.executors))
         for object_id in native.inputs:
             ids.append(object_id)
             if object_id not in session.by_output:  # those of the part that need it end at once
@@ -397,18 +397,28 @@ class ClusterLink:
             if not part.ended or part.outputs:
                 part.future = future
 
-    def _upload(self, session: _Session, object_id: int, blob: _core.Blob) -> Any:
-        """A constant: a key of its own, which some governor asks for."""
+    def _upload(
+        self, session: _Session, object_id: int, blob: _core.Blob, executors: Iterable[str]
+    ) -> Any:
+        """A constant: a key of its own, which some governor asks for: if it can, one that has the
+        executors which need it, so that the bytes travel once."""
         from rain.governor import parts
 
+        wanted = set(executors) - {"buildin"}
         with self._lock:
             found = session.uploads.get(object_id)
+            offers = self._offers.items()
+            able = [address for address, offer in offers if wanted <= set(offer["executors"])]
+            place: dict[str, Any] = {} if len(able) in (0, len(offers)) else {"workers": able}
         if found is not None:
             return found[0]
         key = ("rain_upload", self.name, session.number, object_id)
         with self._lock:
             session.uploads[object_id] = None, blob
-        future = self._dask.submit(parts.receive, key, object_id, key=key, pure=False)
+        future = self._dask.submit(
+            parts.receive, key, object_id, key=key, pure=False, allow_other_workers=bool(place),
+            **place,
+        )  # fmt: skip
         with self._lock:
             session.uploads[object_id] = future, blob
         return future
