@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from clusters import Cluster
-from distributed.comm import connect, listen
+from distributed.comm import connect, listen, registry, tcp
 from distributed.comm.core import CommClosedError
 from distributed.protocol import to_serialize
 from rain.client import Client, blob
@@ -136,6 +136,18 @@ def test_bytes_follow_between_ours_and_are_in_the_message_else(
                 assert result["small"].room is None
 
     run(test)
+
+
+def test_another_kind_of_connections_of_dask_stays(
+    local: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(tcp.TCPBackend):  # type: ignore[misc]
+        pass
+
+    monkeypatch.setitem(registry.backends, "tcp", Other())
+    pool = Pool({})
+    comms.use_for(pool, [], local._engine)
+    assert pool.connection_args == {}
 
 
 @pytest.mark.parametrize("steps", [1, 1000, 1 << 26])

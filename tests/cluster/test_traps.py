@@ -332,6 +332,8 @@ DASK_IMPORTS = {
     "dask": set(),  # dask.config
     "dask.sizeof": {"sizeof"},
     "distributed": {"Reschedule", "Scheduler", "Worker", "get_worker", "stealing"},
+    "distributed.comm": {"registry", "tcp"},  # connections, and where Dask finds their kinds
+    "distributed.comm.core": {"CommClosedError"},
     "distributed.diagnostics.plugin": {"NannyPlugin", "SchedulerPlugin", "WorkerPlugin"},
     "distributed.http.prometheus": {"import_metrics_handler"},
     "distributed.http.utils": {"RequestHandler"},

@@ -95,14 +95,21 @@ class Place:
         return memory
 
 
-def install() -> None:
-    """Have connections of this process be ours where a pool asks for it: see use_for()."""
+def _installed() -> bool:
+    """Have the connectors of this process make ours where a pool asks for it.
+
+    False where others than Dask's usual ones are in use: they stay.
+    """
     for scheme, plain, ours in (
         ("tcp", tcp.TCPBackend, _TCPBackend),
         ("tls", tcp.TLSBackend, _TLSBackend),
     ):
-        if type(registry.backends.get(scheme)) is plain:
+        backend = registry.get_backend(scheme)
+        if type(backend) is plain:
             registry.backends[scheme] = ours()
+        elif not isinstance(backend, ours):
+            return False
+    return True
 
 
 def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
@@ -115,7 +122,8 @@ def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
     listeners : iterable
         Of a worker.
     """
-    install()
+    if not _installed():
+        return
     place = Place(engine)
     pool.connection_args = {**pool.connection_args, _KEY: place}
     for listener in listeners:
@@ -126,7 +134,7 @@ def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
 
 def follows(comm: Any) -> bool:
     """Whether bytes follow the messages of this connection."""
-    return isinstance(comm, _Following) and comm._is_known()
+    return isinstance(comm, _Following) and comm.follows()
 
 
 class _Following(tcp.TCP):  # type: ignore[misc]
@@ -140,11 +148,12 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         info: dict[str, Any] = super().handshake_info()
         return info | {_KEY: VERSION} if self.deserialize else info
 
-    def _is_known(self) -> bool:
+    def follows(self) -> bool:
+        """Both sides know of it."""
         return bool(self.remote_info.get(_KEY) == self.local_info.get(_KEY) == VERSION)
 
     async def write(self, msg: Any, serializers: Any = None, on_error: Any = "message") -> Any:
-        if not self._is_known():
+        if not self.follows():
             return await super().write(msg, serializers, on_error)
         leaving: list[BlobRef] = []
         before = _leaving.set(leaving)
@@ -164,7 +173,7 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         return count
 
     async def read(self, deserializers: Any = None) -> Any:
-        if not self._is_known():
+        if not self.follows():
             return await super().read(deserializers)
         coming: dict[int, BlobRef] = {}
         before = _coming.set(coming)
