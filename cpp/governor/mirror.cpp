@@ -123,8 +123,11 @@ void Mirror::submitted(const SessionRef& session, std::vector<TaskRef> tasks) {
         continue;
       }
       if (remote_data(*input)) continue;
-      // Small ones are inside of each batch that needs them.
-      if (!dynamic_cast<const InlineData*>(input->data.get())) input->lent = true;
+      // Small ones are inside of each batch that needs them, but for those that are there still.
+      if (!dynamic_cast<const InlineData*>(input->data.get()))
+        input->lent = true;
+      else if (input->lent)
+        continue;
       submission->constants.try_emplace(input->id.id,
                                         std::static_pointer_cast<const Data>(input->data));
     }
@@ -262,11 +265,14 @@ void Mirror::take_results(TaskRecord& task, TaskUpdate& update) {
   if (update.state != TaskState::finished) return;
   for (std::size_t i = 0; i < task.outputs.size(); ++i) {
     ObjectUpdate& output = update.outputs[i];
-    auto data = std::make_shared<RemoteData>(output.size_bytes, output.is_directory);
-    if (output.content)
-      data->local =
-          std::make_shared<InlineData>(tasklib::base::ByteView(std::string_view(*output.content)));
-    ending_.outputs.push_back(std::move(data));
+    if (output.content) {
+      ending_.outputs.push_back(
+          std::make_shared<InlineData>(tasklib::base::ByteView(std::string_view(*output.content))));
+      let_go_there(*task.outputs[i]);
+    } else {
+      ending_.outputs.push_back(
+          std::make_shared<RemoteData>(output.size_bytes, output.is_directory));
+    }
     auto& info = output.info;
     if (info.content_type.empty() && info.user.empty() && info.debug.empty()) continue;
     auto result = std::make_unique<ObjectResult>();
@@ -274,6 +280,13 @@ void Mirror::take_results(TaskRecord& task, TaskUpdate& update) {
     result->info.size = output.size_bytes;
     task.outputs[i]->result = std::move(result);
   }
+}
+
+/// Its bytes are here: a later submit takes them along, and they can't be lost with a governor.
+void Mirror::let_go_there(ObjectRecord& object) {
+  if (object.unfinished_consumers > 0) return;  // they were told that it is there
+  if (object.lent.exchange(false, std::memory_order_relaxed))
+    unkept_[object.id.session].push_back(object.id.id);
 }
 
 Mirror::Run Mirror::run_of(const TaskRecord& task) const {

@@ -89,6 +89,7 @@ class Mirror {
   void apply(graph::TaskRecord& task, remote::TaskUpdate& update, graph::TimePoint now);
   void start(graph::TaskRecord& task, graph::TimePoint now);
   void take_results(graph::TaskRecord& task, remote::TaskUpdate& update);
+  void let_go_there(graph::ObjectRecord& object);
 
   graph::Core& core_;
   const std::shared_ptr<const MethodTable> methods_;

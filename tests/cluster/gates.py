@@ -40,6 +40,26 @@ def wait_for(ctx: Context, *inputs: DataInstance) -> Any:
 
 
 @executor.task
+def count(ctx: Context, *inputs: DataInstance) -> bytes:
+    """config: note, a file that gets a line per run: its number and the governor's work directory;
+    number; size of what it returns."""
+    number, place = ctx.config["number"], os.environ["RAIN_EXECUTOR_SOCKET"].split("/")
+    (work,) = (word for word in place if word.startswith("work-"))
+    with open(ctx.config["note"], "a") as note:
+        note.write(f"{number} {work}\n")
+    return bytes([number % 256]) * ctx.config["size"]
+
+
+@executor.task
+def count_and_wait(ctx: Context, *inputs: DataInstance) -> bytes:
+    """As count, and ends when there is the file that config calls gate."""
+    content = count(ctx, *inputs)
+    while not Path(ctx.config["gate"]).exists() and not ctx.cancelled():
+        time.sleep(0.002)
+    return content
+
+
+@executor.task
 def once(ctx: Context) -> bytes:
     """config: file. Writes its pid there and returns much, the first time; else it fails."""
     with open(ctx.config["file"], "x") as file:

@@ -22,8 +22,11 @@ from rain.client import (
     tasks,
 )
 from rain.common.errors import ConnectionFailed
+from rain.governor import relay
 from tasks import call, contains
 from world import exists, launchers_of, wait_until
+
+SMALL = 100  # bytes of a result that comes along with the end of its task
 
 
 def test_a_killed_governor_changes_no_result(two: Cluster, place: Path) -> None:
@@ -77,6 +80,89 @@ def test_a_governor_whose_launcher_is_killed_leaves_the_cluster(
             assert made[i].output.fetch().get_bytes() == bytes([i]) * 100_000
     with pytest.warns(RainWarning, match="was lost"):
         client.close()
+
+
+@pytest.mark.parametrize("size", [SMALL, 20_000])
+def test_what_runs_again_when_a_governor_is_killed_at_90_percent(
+    two: Cluster, place: Path, size: int
+) -> None:
+    """What was at work there, and what only it had: results that are small the client has."""
+    note, gate = place / "note", place / "gate"
+    n, n_done = 160, 144
+
+    def runs() -> list[tuple[int, str]]:
+        lines = note.read_text().split("\n")[:-1] if note.exists() else []
+        return [(int(number), work) for number, work in map(str.split, lines)]
+
+    client = two.client()
+    with client.new_session() as session:
+        made = []
+        for number in range(n):
+            given = {"note": str(note), "number": number, "size": size}
+            if number < n_done:
+                made.append(call("gates/count", **given))
+            else:
+                made.append(call("gates/count_and_wait", gate=str(gate), **given))
+            made[-1].keep_outputs()
+            if number == n_done - 1:
+                session.submit()
+                session.wait_all()
+        session.submit()
+        wait_until(lambda: len(runs()) == n_done + 4, "all cpus wait")
+        before = runs()
+        lost = two.governors[1]
+        two.kill(lost)
+        gate.touch()
+        for number, task in enumerate(made):
+            assert task.output.fetch().get_bytes() == bytes([number]) * size
+        after = runs()
+    again = sorted(number for number, _ in after[len(before) :] if number in dict(before))
+    theirs = {number for number, work in before if work == f"work-{lost.name}"}
+    at_work = {number for number in theirs if number >= n_done}
+    assert 0 < len(at_work) <= 2
+    assert again == sorted(at_work if size == SMALL else theirs)
+    with pytest.warns(RainWarning, match="run again") as told:
+        client.close()
+    parts = {str(each.message) for each in told if "run again" in str(each.message)}
+    assert size != SMALL or len(parts) <= 2 * relay.PARTS_IN_FLIGHT
+
+
+def stored(made: Cluster) -> set[int]:
+    """Ids of objects that are in the stores of the governors."""
+    from rain.engine import cluster as engine
+
+    answers = engine.ask("127.0.0.1", made.port, None, "store")
+    return {blob[0][1] for answer in answers for blob in answer["blobs"]}
+
+
+def test_a_second_run_keeps_what_is_wanted_alone(place: Path, commands: dict[str, Any]) -> None:
+    with cluster(place, commands, governors=1) as made:
+        client = made.client()
+        with client.new_session() as session:
+            first = call("cpptester/fill", size=100_000, byte=1)
+            second = call("cpptester/concat", first, b"2")  # in the same part
+            for task in (first, second):
+                task.keep_outputs()
+            session.submit()
+            session.wait_all()
+            other = call("cpptester/concat", first, b"3")  # in another one
+            other.keep_outputs()
+            session.submit()
+            session.wait_all()
+            session.unkeep([first.output])
+            ids = {task.output.id[1] for task in (second, other)}
+            wait_until(lambda: stored(made) == ids, "it is unkept")
+            made.add_governor("g2")
+            made.kill(made.governors[0])
+            assert second.output.fetch().get_bytes()[-1:] == b"2"
+            assert other.output.fetch().get_bytes()[-1:] == b"3"
+            wait_until(lambda: stored(made) == ids, f"only they are there: {stored(made)}, {ids}")
+            session.unkeep([second.output])
+            wait_until(lambda: stored(made) == {other.output.id[1]}, "one is left")
+            session.unkeep([other.output])
+            wait_until(lambda: not stored(made), "nothing is left")
+        with pytest.warns(RainWarning, match="run again"):
+            client.close()
 
 
 def test_data_that_only_the_dead_had_are_made_again(two: Cluster) -> None:

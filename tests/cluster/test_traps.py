@@ -18,7 +18,7 @@ from rain.cli.app import rain
 from rain.client import Client, RainException, RainWarning, Session, blob, remote
 from rain.common.errors import ConnectionFailed
 from tasks import call, contains, finished
-from world import wait_until
+from world import DEADLINE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -91,23 +91,38 @@ def test_a_governor_that_cannot_start_retires_its_worker(dask_client: Any) -> No
     contains(caught.value, "no governor", "/nonexistent/program")
 
 
-def test_a_governor_that_hangs_at_its_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trap 3, too."""
+@pytest.mark.parametrize("worker_ends", [False, True])
+def test_a_governor_that_hangs_at_its_start_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, worker_ends: bool
+) -> None:
+    """Trap 3, too. One that comes up too late is closed."""
     import threading
 
     from rain.governor import host, worker
 
-    release = threading.Event()
+    release, closed = threading.Event(), threading.Event()
 
-    def hang(**_: Any) -> None:
+    class Late:
+        close = closed.set
+
+    def start(**_: Any) -> Late:
         release.wait()
+        return Late()
 
-    monkeypatch.setattr(host.Host, "start", hang)
-    try:
+    async def give_up() -> None:
         with pytest.raises(TimeoutError, match="not up"):
-            asyncio.run(worker.start_host(0.05))
+            await worker.start_host(0.05)
+        if not worker_ends:
+            release.set()
+            while not closed.is_set():
+                await asyncio.sleep(0.002)
+
+    monkeypatch.setattr(host.Host, "start", start)
+    try:
+        asyncio.run(asyncio.wait_for(give_up(), DEADLINE_SECONDS))
     finally:
         release.set()
+    wait_until(closed.is_set, "the late one is closed")
 
 
 def test_uploads_do_not_travel_in_graphs(two: Cluster, place: Path) -> None:

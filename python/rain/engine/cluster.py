@@ -732,10 +732,13 @@ class ClusterLink:
                     f"on governor {governor}: their results were lost"
                 )
             early, cancelled = list(part.early), sorted(part.cancelled)
+            wanted = sorted(part.outputs) if part.starts > 1 else None
         if early:
             self._tell(do="early", key=key, early=early)
         if cancelled:
             self._tell(do="cancel", key=key, tasks=cancelled)
+        if wanted is not None:
+            self._tell(do="wanted", key=key, objects=wanted)
         self._has_changed()
 
     def _do_ended(self, key: Any, worker: str) -> None:

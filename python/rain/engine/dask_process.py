@@ -78,7 +78,14 @@ def configure() -> Any:
     import dask
 
     dask.config.set(_SETTINGS)
+    for name in ("distributed.worker", "distributed.core", "tornado.application", "asyncio"):
+        logging.getLogger(name).addFilter(_is_no_broken_connection)
     return distributed
+
+
+def _is_no_broken_connection(record: logging.LogRecord) -> bool:
+    """Who ends for one says so himself, in one line. (CommClosedError is an OSError.)"""
+    return not (record.exc_info and isinstance(record.exc_info[1], OSError))
 
 
 def client_settings() -> Any:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from rain import _core
 
 _CONNECT_SECONDS = 4.0  # for all steps: an error comes within 5
+_LAST_WORDS_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0  # for the service to close the sessions
 _MOST_WELCOME_BYTES = 1 << 20
 _MOST_PATH_BYTES = 107  # the kernel's
@@ -388,6 +389,9 @@ class UnixLink:
         try:
             self._connection.send(header, payloads)
         except OSError as error:
+            receiver = self._receiver
+            if receiver is not None and receiver is not threading.current_thread():
+                receiver.join(_LAST_WORDS_SECONDS)  # why it ends, the service may have said
             raise ConnectionFailed(self._ended or self._gone(error)) from error
 
     def _gone(self, error: BaseException | None = None) -> str:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rain import _core
-    from rain.governor.host import Host, HostSession
+    from rain.governor.host import Host
+    from rain.governor.host_session import HostSession
 
 _log = logging.getLogger("rain.governor")
 _FLUSH_SECONDS = 0.1
@@ -167,7 +168,9 @@ class PartRunner:
                 session.host.cancel(part.task_ids)
             _settle(session.host, inputs)
             session.wait_for(number, running)
-            if running.cancelled:  # likewise
+            if running.unkept:  # likewise
+                session.host.unkeep(list(running.unkept))
+            if running.cancelled:
                 session.host.cancel(list(running.cancelled))
             for object_id, collector in running.early:
                 session.early[object_id] = running, collector
@@ -371,6 +374,16 @@ class PartRunner:
         bundle = self.worker.data.get(key)
         if isinstance(bundle, Bundle):
             bundle.drop(objects)
+
+    def _do_wanted(self, key: Any, objects: list[int]) -> None:
+        """The part runs again: of what it makes, the rest has been unkept meanwhile."""
+        work, bundle = self._work.get(key), self.worker.data.get(key)
+        made: Iterable[int] = ()
+        if isinstance(work, _Running):
+            made = work.part.outputs
+        elif isinstance(bundle, Bundle):
+            made = list(bundle.refs)
+        self._do_unkeep(key, [each for each in made if each not in objects])
 
     def _do_early(self, key: Any, early: list[tuple[int, Any]]) -> None:
         """Others wait for objects of a part, by these keys that collect them."""

@@ -92,6 +92,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         self._started: dict[Any, str] = {}  # parts at work, by key: the worker's address
         self._deaths: dict[Any, list[str]] = {}  # names of governors that were lost with the part
         self._blamed: dict[Any, int] = {}  # Dask's own count
+        self._again: set[Any] = set()  # objects that a second run makes for others alone
         self._can_resolve = True
         self._site: Site | None = None
 
@@ -148,14 +149,31 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             self._tell_offers([name])
         elif do == "bye":
             self._forget(name)
+        elif do == "wanted":
+            self._tell_wanted(**message)
         elif "key" in message:
-            task = self.scheduler.tasks.get(message["key"])
-            workers = [] if task is None else [*(task.who_has or ())]
-            if task is not None and task.processing_on is not None:
-                workers.append(task.processing_on)
-            self.tell_governors([worker.address for worker in workers], do=do, **message)
+            self._tell_holders(do=do, **message)
         else:
             self.tell_governors(list(self.offers), do=do, client=name, **message)
+
+    def _tell_wanted(self, key: Any, objects: list[int]) -> None:
+        """A part runs again, of which its client wants these; others may wait for more."""
+        task = self.scheduler.tasks.get(key)
+        wanted = set(objects)
+        for each in () if task is None else task.dependents:
+            if each.state in ("waiting", "processing", "queued", "no-worker"):
+                if each.key[3] not in wanted:
+                    self._again.add(each.key)
+                wanted.add(each.key[3])
+        self._tell_holders(key, do="wanted", objects=sorted(wanted))
+
+    def _tell_holders(self, key: Any, **message: Any) -> None:
+        """Tell whoever runs a part or has what it made."""
+        task = self.scheduler.tasks.get(key)
+        workers = [] if task is None else [*(task.who_has or ())]
+        if task is not None and task.processing_on is not None:
+            workers.append(task.processing_on)
+        self.tell_governors([worker.address for worker in workers], key=key, **message)
 
     def tell_client(self, client: str, **message: Any) -> None:
         event = {"op": "event", "topic": TOPIC + client, "event": (time.time(), message)}
@@ -203,6 +221,10 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             self.tell_client(key[1], do="erred", key=key, message=text or "no cause is known")
         if start == "processing" and finish != "memory":
             self._note_death(key)
+        if key in self._again and finish in ("released", "erred", "forgotten"):
+            self._again.discard(key)
+            for part in self.scheduler.tasks[key].dependencies:
+                self._tell_holders(part.key, do="unkeep", objects=[key[3]])
         if finish in ("erred", "forgotten"):
             self._started.pop(key, None)
             self._deaths.pop(key, None)

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_CLOSE_SECONDS = 4.0
+_CLOSE_SECONDS = 2.5
 
 
 def run(

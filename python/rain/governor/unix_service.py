@@ -24,7 +24,8 @@ import time
 from rain.common.errors import ConfigError, ConnectionFailed, ProtocolError, RainException
 from rain.engine import frames, receive, trees
 from rain.engine.standalone import check_version, default_socket
-from rain.governor.host import Host, HostSession
+from rain.governor.host import Host
+from rain.governor.host_session import HostSession
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

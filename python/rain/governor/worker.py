@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("rain.governor")
 
 _REGISTER_SECONDS = 10.0
-_CLOSE_SECONDS = 4.0
+_CLOSE_SECONDS = 2.5
 _THREADS = 10  # for Dask: parts are limited by a resource, and what waits takes no thread
 
 # What Dask puts into its workers' environment, for numpy in threads of theirs.

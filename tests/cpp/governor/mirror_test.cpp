@@ -368,6 +368,23 @@ TEST_F(MirrorTest, constants_go_out_with_each_submit_that_takes_them_and_are_let
   EXPECT_EQ(only<remote::Unkept>(outgoing->take()).at(0).objects, Ids{big->id.id});
 }
 
+TEST_F(MirrorTest, what_is_here_is_held_elsewhere_only_for_those_that_wait_for_it) {
+  const auto s = session();
+  const auto a = task(s), b = task(s), c = task(s, {out(b)});
+  submit(s, {a, b, c});
+  for (const auto& lent : {a, b, c}) out(lent)->lent = true;
+  apply(s, {small(a, "of a"), small(b, "of b")});
+  EXPECT_EQ(only<remote::Unkept>(outgoing->take()).at(0).objects, Ids{out(a)->id.id});
+  EXPECT_EQ(text(out(a)) + text(out(b)), "of aof b");
+  const auto d = task(s, {out(a), out(b)});
+  const auto second = submit(s, {d});
+  ASSERT_EQ(second->constants.size(), 1u);
+  EXPECT_EQ(second->constants.at(out(a)->id.id)->bytes().text(), "of a");
+  apply(s, {finished(c), finished(d)});
+  governor->unkeep({out(a), out(b)});
+  EXPECT_EQ(only<remote::Unkept>(outgoing->take()).at(0).objects, Ids{out(b)->id.id});
+}
+
 TEST_F(MirrorTest, what_was_lent_is_unkept_once_when_nobody_needs_it) {
   const auto s = session();
   const auto a = task(s), b = task(s, {out(a)}, false), c = task(s), d = task(s, {}, false);
