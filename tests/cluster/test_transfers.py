@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import clusters
 import pytest
 from clusters import Cluster
 from distributed.comm import connect, listen, registry, tcp
 from distributed.comm.core import CommClosedError
 from distributed.protocol import to_serialize
-from rain.client import Client, blob
+from rain.client import Client, RainException, blob
 from rain.engine import trees
 from rain.governor import comms
 from rain.governor.pieces import BlobRef, Bundle
@@ -263,8 +265,9 @@ def test_a_transfer_that_is_cancelled_ends_its_connection(
     run(test)
 
 
+@pytest.mark.parametrize("ours", [True, False])
 def test_directories_of_many_small_files_and_of_a_large_one(
-    local: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: Client, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Packed without a temporary file: there is no place for one."""
     expected: dict[str, dict[str, bytes]] = {"many": {}, "large": {}, "none": {}}
@@ -279,7 +282,7 @@ def test_directories_of_many_small_files_and_of_a_large_one(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
 
     async def test() -> None:
-        async with connected(local) as ends:
+        async with connected(local, there=ours) as ends:
             refs = {name: tree_ref(tmp_path / name) for name in expected}
             there, back = await ends.exchange(**refs)
             for name, files in expected.items():
@@ -333,20 +336,46 @@ def test_a_file_that_cannot_be_read_is_an_error_of_its_object_alone(
 # ---- governors
 
 
+# What runs before the programs of governors. It cuts a transfer in the middle when it is asked to.
+CUTS = """
+import os
+from rain.governor import comms
+plain = comms.TCP._send
+async def send(self, ref):
+    if os.path.exists({file!r}):
+        os.unlink({file!r})
+        await self.stream.write(ref.frames()[0][:500_000])
+        self.stream.close()
+    return await plain(self, ref)
+comms.TCP._send = send
+"""
+
+SMALL_STORE = """
+from rain.governor.host import Host
+plain = Host.start
+Host.start = classmethod(lambda cls, **options: plain(memory=64 << 20, spill=False, **options))
+"""
+
+
 @pytest.fixture(scope="module")
 def apart(commands: dict[str, Any]) -> Iterator[Cluster]:
-    """Two governors with an executor each: data of one's tasks have to go to the other."""
-    import shutil
+    """Two governors with an executor each: data of one's tasks have to go to the other.
 
+    The second has a store of 64 MiB.
+    """
     place = Path(tempfile.mkdtemp(prefix="rc-"))
     made = Cluster(place, commands)
+    plain = clusters.GOVERNOR
+    cuts = CUTS.format(file=str(place / "cut"))
     try:
-        for name, its in (("g1", "cpptester"), ("g2", "pytester")):
+        for name, its, before in (("g1", "cpptester", cuts), ("g2", "pytester", SMALL_STORE)):
+            clusters.GOVERNOR = before + plain
             made.start_governor(name, executors={its: commands[its]})
         for governor in made.governors:
             governor.answer()
         yield made
     finally:
+        clusters.GOVERNOR = plain
         made.close()
         shutil.rmtree(place)
 
@@ -378,3 +407,25 @@ def test_a_directory_passes_between_governors_and_clients(apart: Cluster, place:
         assert listed.output.fetch().get_bytes().decode() == f"a/b={content}"
         made.output.fetch().write(place / "out")
         assert (place / "out" / "a" / "b").read_text() == content
+
+
+def test_a_transfer_that_was_cut_is_done_again(apart: Cluster) -> None:
+    with apart.client() as client, client.new_session():
+        (apart.place / "cut").touch()
+        whole = call("pytester/concat", call("cpptester/fill", size=3 * PIECE, byte=7), b"end")
+        assert whole.output.fetch().get_bytes() == b"\x07" * (3 * PIECE) + b"end"
+        assert not (apart.place / "cut").exists()
+
+
+def test_a_store_that_is_full_costs_the_task_alone(apart: Cluster) -> None:
+    """What fills more than half of it comes by ordinary memory; more than all has no place."""
+    with apart.client() as client, client.new_session(on_error="continue") as session:
+        ends = []
+        for size in (100 << 20, 40 << 20):
+            data = call("cpptester/fill", size=size, byte=7)
+            ends.append(call("pytester/part", data, offset=size - 1, size=1))
+            ends[-1].keep_outputs()
+        session.submit()
+        with pytest.raises(RainException, match="store"):
+            ends[0].output.fetch()
+        assert ends[1].output.fetch().get_bytes() == b"\x07"

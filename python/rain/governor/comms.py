@@ -14,10 +14,12 @@ Both sides say in Dask's handshake that they know this, or the bytes are frames 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import mmap
 import struct
+import weakref
 
 from distributed.comm import registry, tcp
 from distributed.comm.core import CommClosedError
@@ -76,7 +78,7 @@ class Place:
     """Where the bytes that a process receives are to stay. Thread-safe."""
 
     def __init__(self, engine: _core.Engine) -> None:
-        self._engine = engine
+        self._engine = weakref.ref(engine)  # the pool of somebody's Dask client may outlive it
 
     def room(self, size: int) -> Any:
         """Return a writable buffer: of the store, while that is at most half full with it.
@@ -84,14 +86,15 @@ class Place:
         Else ordinary memory, from where it is copied when it is needed: what comes before its turn
         must not take the room of what is running.
         """
-        try:
-            usage = _core.Engine.store_usage(self._engine)  # a mirror's own asks the other side
-            if usage["blobs_bytes"] + size <= usage["budget_bytes"] // 2:
-                return self._engine.make_room(size)
-        except RainException:  # it is full now, or closed
-            pass
+        engine = self._engine()
+        if engine is not None:
+            with contextlib.suppress(RainException):  # it is full now, or closed
+                usage = _core.Engine.store_usage(engine)  # a mirror's own asks the other side
+                if usage["blobs_bytes"] + size <= usage["budget_bytes"] // 2:
+                    return engine.make_room(size)
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # not all kernels have them
+            memory.madvise(mmap.MADV_HUGEPAGE)
         return memory
 
 
