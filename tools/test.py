@@ -96,7 +96,7 @@ STAGES: dict[str, Callable[[Path], int]] = {
     ),
     "examples": lambda report: pytest(report, "tests/e2e/test_examples.py"),
     "package": lambda report: pytest(  # it builds
-        report, "tests/package", "--timeout=1200", "--numprocesses", CPUS, "--dist", "loadgroup"
+        report, "tests/package", "--timeout=1200", "--numprocesses", CPUS, "--dist", "worksteal"
     ),
 }
 

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stranger import LIBCBOR_URL, ROOT, Stranger, install, lacks, run
-
-HERE = Path(__file__).parent
+from stranger import LIBCBOR_URL, ROOT, Stranger, install, lacks, run, stranger_with
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist, a process for each wheel: it is built and installed once."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        if isinstance(item, pytest.Function) and item.path.is_relative_to(HERE):
-            call = getattr(item, "callspec", None)
-            wheel = call.params.get("stranger") if call is not None else None
-            fetched = {"fetched_wheel", "fetched_stranger"} & set(item.fixturenames)
-            group = "fetched" if fetched else wheel or "built"
-            item.add_marker(pytest.mark.xdist_group(group))
+def filled_once(factory: pytest.TempPathFactory, name: str, fill: Callable[[Path], object]) -> Path:
+    """A folder of this run, filled by the first of the processes of pytest-xdist that asks."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    base = factory.getbasetemp().parent if parallel else factory.getbasetemp()
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder, filled = base / name, base / f"{name}.filled"
+        if not filled.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            folder.mkdir()
+            fill(folder)
+            filled.touch()
+    return folder
 
 
 def one_wheel(folder: Path) -> Path:
@@ -57,9 +60,10 @@ def libcbor_arguments() -> list[str]:
 
 @pytest.fixture(scope="session")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sdist")
     code = "import sys, scikit_build_core.build as b; b.build_sdist(sys.argv[1])"
-    run(sys.executable, "-c", code, folder, cwd=ROOT)
+    folder = filled_once(
+        tmp_path_factory, "sdist", lambda to: run(sys.executable, "-c", code, to, cwd=ROOT)
+    )
     (archive,) = folder.glob("*.tar.gz")
     return archive
 
@@ -69,26 +73,34 @@ def fetched_wheel(
     sdist: Path, libcbor_arguments: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """From the sdist, as plain pip builds it, with the pinned libcbor."""
-    folder = tmp_path_factory.mktemp("fetched")
-    # Where pip unpacks and builds; ccache, if there is one, finds there what the checkout has.
-    (temporary := folder / "temporary").mkdir()
-    environment = os.environ | {
-        "CMAKE_ARGS": " ".join(libcbor_arguments),
-        "TMPDIR": str(temporary),
-        "CCACHE_BASEDIR": str(temporary),
-    }
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, sdist, env=environment)
-    return one_wheel(folder)
+
+    def build(folder: Path) -> None:
+        # Where pip unpacks and builds; ccache, if there is one, finds there what the checkout has.
+        (temporary := folder / "temporary").mkdir()
+        environment = os.environ | {
+            "CMAKE_ARGS": " ".join(libcbor_arguments),
+            "TMPDIR": str(temporary),
+            "CCACHE_BASEDIR": str(temporary),
+        }
+        run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, sdist, env=environment)
+
+    return one_wheel(filled_once(tmp_path_factory, "fetched", build))
 
 
 @pytest.fixture(scope="session")
 def built_stranger(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Stranger:
-    return install(built_wheel, tmp_path_factory.mktemp("built-stranger"))
+    return stranger_with(
+        built_wheel,
+        filled_once(tmp_path_factory, "built-stranger", lambda to: install(built_wheel, to)),
+    )
 
 
 @pytest.fixture(scope="session")
 def fetched_stranger(fetched_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Stranger:
-    return install(fetched_wheel, tmp_path_factory.mktemp("fetched-stranger"))
+    return stranger_with(
+        fetched_wheel,
+        filled_once(tmp_path_factory, "fetched-stranger", lambda to: install(fetched_wheel, to)),
+    )
 
 
 @pytest.fixture(params=["built", "fetched"])

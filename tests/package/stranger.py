@@ -93,10 +93,14 @@ def libcbor_of(wheel: Path) -> str:
     return "system" if carried else "fetched"
 
 
-def install(wheel: Path, folder: Path) -> Stranger:
+def install(wheel: Path, folder: Path) -> None:
     venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
     (folder / "home").mkdir()
-    stranger = Stranger(python, folder / "home", libcbor_of(wheel))
-    stranger.run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel)
-    return stranger
+    stranger = stranger_with(wheel, folder)
+    quiet = ("-q", "--disable-pip-version-check")
+    stranger.run(stranger.python, "-m", "pip", "install", *quiet, wheel)
+
+
+def stranger_with(wheel: Path, folder: Path) -> Stranger:
+    """The one that `install` made in the folder."""
+    return Stranger(folder / "venv" / "bin" / "python", folder / "home", libcbor_of(wheel))
