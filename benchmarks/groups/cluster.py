@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -11,7 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +77,9 @@ class Service:
         self._processes.append(process)
         wait_for(ready, process)
 
-    def memory_bytes(self) -> list[int]:
-        return [rss_bytes(process.pid) for process in self._processes]
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
 
     def close(self) -> None:
         for process in reversed(self._processes):
@@ -84,12 +88,16 @@ class Service:
             process.wait()
 
 
-def rss_bytes(pid: int | str = "self") -> int:
+def rss_bytes(pid: int) -> int:
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def noop() -> bytes:
+    return b""
+
+
+def after(*inputs: bytes) -> bytes:
     return b""
 
 
@@ -239,32 +247,69 @@ def dask_start_seconds() -> float:
         scheduler.wait()
 
 
-def graph_bytes(client: rain.Client, service: Service, count: int) -> float:
-    """Growth by a task of a graph in chains of ten that was run: client, server and governors."""
-    with client.new_session() as session:
-        gc.collect()
-        before = [rss_bytes(), *service.memory_bytes()]
-        tasks: list[rain.Task] = []
-        for i in range(count):
-            tasks.append(rain.Task((tasks[-1],) if i % 10 else (), 1, task_type="noop/noop"))
-        session.submit()
-        session.wait_all()
-        after = [rss_bytes(), *service.memory_bytes()]
-    parts = [(late - early) / count for early, late in zip(before, after, strict=True)]
-    print(f"{count:,} tasks: client, server, governors: {', '.join(f'{p:.0f}' for p in parts)} B")
-    return sum(parts)
+def in_new_process(function: Callable[..., list[int]], *arguments: Any) -> list[int]:
+    """Called in a fresh interpreter, whose heap holds nothing that could be used again."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
-def dask_graph_bytes(dask: Any, count: int) -> float:
-    """Growth of client and scheduler by a task."""
+def growth(run: Callable[[int], object], count: int, pids: list[int]) -> list[int]:
+    """Bytes that this process and `pids` hold more after a run than after a small one."""
+    few = run(100)
     gc.collect()
-    pid = dask.run_on_scheduler(os.getpid)
-    before = rss_bytes() + rss_bytes(pid)
-    futures = [dask.submit(noop, pure=False) for _ in range(count)]
-    from distributed import wait
+    before = [rss_bytes(pid) for pid in (os.getpid(), *pids)]
+    many = run(count)
+    after = [rss_bytes(pid) for pid in (os.getpid(), *pids)]
+    del few, many
+    return [late - early for early, late in zip(before, after, strict=True)]
 
-    wait(futures)
-    return (rss_bytes() + rss_bytes(pid) - before) / count
+
+def graph_growth(port: int, pids: list[int], count: int) -> list[int]:
+    def chains(count: int) -> rain.Session:
+        session = client.new_session()
+        with session:
+            tasks: list[rain.Task] = []
+            for i in range(count):
+                tasks.append(rain.Task((tasks[-1],) if i % 10 else (), 1, task_type="noop/noop"))
+            session.submit()
+            session.wait_all()
+        return session
+
+    with rain.Client("127.0.0.1", port) as client:
+        return growth(chains, count, pids)
+
+
+def dask_graph_growth(count: int) -> list[int]:
+    from distributed import Client, LocalCluster, wait
+
+    def chains(count: int) -> list[Any]:
+        futures: list[Any] = []
+        for i in range(count):
+            futures.append(dask.submit(after, *futures[-1:] if i % 10 else (), pure=False))
+        wait(futures)
+        return futures
+
+    workers = LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
+    )
+    with workers as cluster, Client(cluster) as dask:
+        return growth(chains, count, list(dask.run(os.getpid).values()))
+
+
+def graph_bytes(folder: Path, files: list[Path], count: int) -> float:
+    """Memory by task of a graph in chains of ten that was run and is still held."""
+    with contextlib.closing(Service(Path(tempfile.mkdtemp(dir=folder)), files)) as service:
+        parts = in_new_process(graph_growth, service.port, service.pids, count)
+    words = ", ".join(f"{part / count:.0f}" for part in parts)
+    print(f"{count:,} tasks: client, server, governors: {words} B each")
+    return sum(parts) / count
+
+
+def dask_graph_bytes(count: int) -> float:
+    parts = in_new_process(dask_graph_growth, count)
+    words = ", ".join(f"{part / count:.0f}" for part in parts)
+    print(f"Dask, {count:,} tasks: client with scheduler, workers: {words} B each")
+    return sum(parts) / count
 
 
 @contextlib.contextmanager
@@ -288,7 +333,13 @@ def cases(quick: bool, cpus: int) -> Iterator[list[Case]]:
         stack.callback(service.close)
         client = stack.enter_context(rain.Client("127.0.0.1", service.port))
         cluster = stack.enter_context(
-            LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+            LocalCluster(
+                n_workers=2,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,
+            )
         )
         dask = stack.enter_context(Client(cluster))
         status = [_RAIN, "status", f"127.0.0.1:{service.port}"]
@@ -343,13 +394,13 @@ def cases(quick: bool, cpus: int) -> Iterator[list[Case]]:
             ),
             Case(
                 "cluster-graph",
-                f"a task of a graph of {GRAPH:,}: client, server and governors together [bytes]",
-                lambda: graph_bytes(client, service, GRAPH),
+                f"a task of a graph of {GRAPH:,}: client, server and governors [bytes]",
+                lambda: graph_bytes(folder, files, GRAPH),
                 [
-                    Peer(f"of {GRAPH // 4:,}", lambda: graph_bytes(client, service, GRAPH // 4)),
+                    Peer(f"of {GRAPH // 4:,}", lambda: graph_bytes(folder, files, GRAPH // 4)),
                     Peer(
-                        f"Dask, of {dask_count:,}: client and scheduler",
-                        lambda: dask_graph_bytes(dask, dask_count),
+                        f"Dask, of {dask_count:,}: client, scheduler and workers",
+                        lambda: dask_graph_bytes(dask_count),
                     ),
                 ],
                 fraction,
