@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -12,6 +13,7 @@ import struct
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from clusters import SERVER, Cluster, Process, cluster
-from rain.cli import tls
+from rain.cli import service, tls
 from rain.cli.app import rain
 from rain.client import Client
 from rain.common.errors import ConnectionFailed
+from rain.engine import knock
 from tasks import call
 from world import wait_until
 
@@ -256,6 +259,61 @@ def test_pages_change_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
         for path in ("/api/v1/retire_workers", "/proxy/80/127.0.0.1/x"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{address}{path}", data=b'{"n": 1}', timeout=15)
+
+
+@contextlib.contextmanager
+def listener(answer: bytes | None) -> Iterator[int]:
+    """A port that answers so whatever it is told, None: not at all."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as threads:
+
+        def talk(connection: socket.socket) -> None:
+            with connection:
+                while connection.recv(4096) and answer is None:
+                    pass
+                connection.sendall(answer or b"")
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # the end
+                while True:
+                    threads.submit(talk, server.accept()[0])
+
+        threads.submit(serve)
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("stop",), ("stop", "--force"), ("store",), ("logs", "py", "--server")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", "is a web server"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", r"no Rain server"),
+        (None, "says nothing|does not answer"),
+        (b"", "Connection refused"),
+    ],
+    ids=["web server", "another server", "silence", "nothing"],
+)
+def test_commands_say_what_is_there_instead_of_a_server(
+    place: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...],
+    answer: bytes | None, message: str,
+) -> None:  # fmt: skip
+    assert knock.SECONDS < 5
+    assert service._SECONDS < 5
+    monkeypatch.setitem(knock.knock.__kwdefaults__, "seconds", 0.3)  # for the silent one
+    monkeypatch.setattr(service, "_SECONDS", 0.3)
+    with listener(answer) as port:
+        if answer == b"":
+            with socket.create_server(("127.0.0.1", 0)) as closed:
+                port = closed.getsockname()[1]
+        asked = CliRunner().invoke(rain, [*command, f"127.0.0.1:{port}", "--http-port", str(port)])
+    assert asked.exit_code == 1
+    assert isinstance(asked.exception, SystemExit)
+    assert re.search(message, asked.output), asked.output
+    assert f"127.0.0.1:{port}" in asked.output
 
 
 def test_a_server_with_another_dask_is_named(place: Path) -> None:
