@@ -13,17 +13,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rain_command import RAIN, run_rain
 from sshd import running_sshd
+from world import DEADLINE_SECONDS, children_of, exists, wait_until
 
 pytest.importorskip("distributed")
-DEADLINE_SECONDS = 60.0  # processes import Dask; the machine may be busy
 
 TASKS = """
 from rain.client import Client, blob, remote, tasks
@@ -53,35 +53,9 @@ print("done", flush=True)
 """
 
 
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def session_members(pid: int) -> list[int]:
-    """Processes of the session of which `pid` is the leader, and their descendants."""
-    parents: dict[int, int] = {}
-    found = {pid}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry)] = int(fields[1])
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return [member for member in found if runs(member)]
+    """The leader of a session and its descendants, as far as they run."""
+    return [member for member in (pid, *children_of(pid)) if exists(member)]
 
 
 class Home:
@@ -101,17 +75,13 @@ class Home:
         self.processes: list[subprocess.Popen[str]] = []
 
     def rain(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "rain", *map(str, arguments)],
-            capture_output=True, text=True, cwd=self.folder, env=self.environment,
-            timeout=2 * DEADLINE_SECONDS,
-        )  # fmt: skip
+        return run_rain(*arguments, cwd=self.folder, env=self.environment)
 
     def spawn(self, *arguments: str | Path) -> subprocess.Popen[str]:
         number = len(self.processes)
         with open(self.folder / f"{number}.err", "w") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "rain", *map(str, arguments)],
+                [*RAIN, *map(str, arguments)],
                 stdout=subprocess.PIPE, stderr=errors, text=True, cwd=self.folder,
                 env=self.environment, start_new_session=True,
             )  # fmt: skip
@@ -125,7 +95,7 @@ class Home:
         """Spawn a server or a governor and wait until it is ready."""
         file = self.folder / f"{len(self.processes)}.ready"
         process = self.spawn(*arguments, "--ready-file", file)
-        wait_for(
+        wait_until(
             lambda: file.exists() or process.poll() is not None, f"no end: {self.errors(process)}"
         )
         assert process.poll() is None, self.errors(process)
@@ -174,7 +144,7 @@ def home() -> Iterator[Home]:
     yield home
     if (home.runtime / "rain").exists():
         for pid in home.pids():
-            if runs(pid):
+            if exists(pid):
                 os.kill(pid, signal.SIGKILL)
     for process in home.processes:
         process.kill()
@@ -210,7 +180,7 @@ def script(home: Home, text: str) -> Path:
 def test_a_service_is_started_used_watched_and_stopped(home: Home, config: Path) -> None:
     told = home.start("--simple", "--governor-config", config)
     members = [told["pid"], *(governor["pid"] for governor in told["governors"])]
-    assert all(runs(pid) for pid in members)
+    assert all(exists(pid) for pid in members)
     assert sorted(home.pids()) == sorted(members)
 
     done = home.rain("run", "--server", told["address"], script(home, TASKS))
@@ -237,7 +207,7 @@ def test_a_service_is_started_used_watched_and_stopped(home: Home, config: Path)
     everyone = [pid for member in members for pid in session_members(member)]
     stopped = home.rain("stop")
     assert stopped.returncode == 0, stopped.stderr
-    wait_for(lambda: not any(map(runs, everyone)), "a process is left")
+    wait_until(lambda: not any(map(exists, everyone)), "the end of all processes")
     assert home.is_empty(), home.left()
     assert home.rain("status").returncode == 1
 
@@ -274,7 +244,7 @@ def test_a_standalone_governor_is_a_service_without_dask(home: Home, config: Pat
     stopped = home.rain("stop")
     assert stopped.returncode == 0, stopped.stderr
     assert governor.wait(DEADLINE_SECONDS) == 0
-    wait_for(lambda: not any(map(runs, everyone)), "a process is left")
+    wait_until(lambda: not any(map(exists, everyone)), "the end of all processes")
     assert home.is_empty(), home.left()
 
 
@@ -288,7 +258,7 @@ def test_stop_asks_before_it_ends_running_tasks(home: Home, standalone: bool) ->
     client = home.spawn("run", "--server", address, script(home, SLEEPING), "1000")
     assert client.stdout is not None
     assert client.stdout.readline() == "submitted\n", home.errors(client)
-    wait_for(lambda: home.status()["tasks"].get("running"), "the task does not run")
+    wait_until(lambda: home.status()["tasks"].get("running"), "the task's begin")
     refused = home.rain("stop")
     assert refused.returncode == 1
     assert "1 task of" in refused.stderr
@@ -338,7 +308,7 @@ def test_signals_end_each_process_cleanly(home: Home, number: signal.Signals) ->
         process.send_signal(number)
         assert process.wait(DEADLINE_SECONDS) == 0, home.errors(process)
         assert "Traceback" not in home.errors(process)
-    wait_for(lambda: not any(map(runs, everyone)), "a process is left")
+    wait_until(lambda: not any(map(exists, everyone)), "the end of all processes")
     assert home.is_empty(), home.left()
 
 
@@ -557,5 +527,5 @@ def test_a_governor_over_ssh_runs_tasks_and_ends_with_its_server(home: Home, ssh
     assert done.returncode == 0, done.stderr
     everyone = session_members(governor["pid"])
     assert home.rain("stop").returncode == 0
-    wait_for(lambda: not any(map(runs, everyone)), "a process is left")
+    wait_until(lambda: not any(map(exists, everyone)), "the end of all processes")
     assert home.is_empty(), home.left()

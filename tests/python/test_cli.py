@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from rain.cli.app import rain
+from rain_command import RAIN, run_rain
 
 COMMANDS = (
     "run", "start", "server", "governor", "status", "logs", "store", "stop", "tls",
@@ -21,11 +21,6 @@ COMMANDS = (
 
 def call(*arguments: str | Path) -> Result:
     return CliRunner().invoke(rain, [str(argument) for argument in arguments])
-
-
-def start(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rain", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 def test_help_names_every_command_and_each_has_one() -> None:
@@ -50,10 +45,10 @@ def test_program_and_module_are_the_same() -> None:
     program = subprocess.run(
         [Path(sys.executable).with_name("rain"), "--version"], capture_output=True, text=True
     )
-    module = start("--version")
+    module = run_rain("--version")
     assert program.returncode == module.returncode == 0
     assert program.stdout == module.stdout
-    assert Path(start("--cmakedir").stdout.strip(), "tasklibConfig.cmake").is_file()
+    assert Path(run_rain("--cmakedir").stdout.strip(), "tasklibConfig.cmake").is_file()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +78,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], message: str)
 
 def test_failures_are_one_line_and_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("hello\n")
-    done = start("report", tmp_path / "x.jsonl")
+    done = run_rain("report", tmp_path / "x.jsonl")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
     assert "is no event log" in done.stderr
@@ -118,8 +113,7 @@ def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        command = [sys.executable, "-m", "rain", "--help"]
-        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([*RAIN, "--help"], stdout=write, stderr=subprocess.PIPE, text=True)
     finally:
         os.close(write)
     assert "Traceback" not in done.stderr

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rain.cli import checks, checks_installation, filesystems
+from rain_command import run_rain
 
 
 def doctor(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rain", "doctor", *options],
-        capture_output=True, text=True, env=os.environ | environment,
-    )  # fmt: skip
+    return run_rain("doctor", *options, env=os.environ | environment)
 
 
 def test_this_machine_is_fit() -> None:
@@ -161,7 +158,7 @@ def test_file_systems(tmp_path: Path, path: str, kind: str, shared: bool) -> Non
 
 
 def test_directories_that_machines_share_are_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trap 11 of Dask on HPC: a work directory on GPFS or NFS stalls."""
     from rain.cli import process
@@ -172,9 +169,9 @@ def test_directories_that_machines_share_are_warned_of(
     assert check.state == "warning"
     assert "Several machines share it" in check.advice
     assert checks_installation.check_spill("/tmp").state == "warning"
-    monkeypatch.setattr(process.log, "propagate", True)
+    warned: list[str] = []
+    monkeypatch.setattr(process.log, "warning", lambda text, *given: warned.append(text % given))
     with process.work_directory(str(tmp_path / "work"), "governor"):
         pass
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert f"--workdir {tmp_path}/work is on a file system that machines share" in record.message
+    (warning,) = warned
+    assert f"--workdir {tmp_path}/work is on a file system that machines share" in warning

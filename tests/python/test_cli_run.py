@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rain.client import Client, defaults
+from rain_command import RAIN, run_rain
 
 ECHO = """
 import sys
@@ -33,8 +33,7 @@ def run(
     folder: Path, script: str, *options: str | Path, arguments: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     (folder / "script.py").write_text(script)
-    command = [sys.executable, "-m", "rain", "run", *options, "script.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return run_rain("run", *options, "script.py", *arguments, cwd=folder)
 
 
 def test_clients_take_what_the_command_line_says(tmp_path: Path, config: Path) -> None:
@@ -133,7 +132,7 @@ def test_interrupt_is_clean(tmp_path: Path) -> None:
     )
     (tmp_path / "script.py").write_text(script)
     process = subprocess.Popen(
-        [sys.executable, "-m", "rain", "run", "--report", "script.py"],
+        [*RAIN, "run", "--report", "script.py"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sshd import running_sshd
-from test_cli_start import DEADLINE_SECONDS, Started, runs, wait_for
+from test_cli_start import Started
+from world import DEADLINE_SECONDS, exists, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
     started = Started(tmp_path)
     yield started
     for process in started.processes():
-        if runs(process["pid"]):
+        if exists(process["pid"]):
             os.kill(process["pid"], signal.SIGKILL)
 
 
@@ -59,7 +59,7 @@ def test_each_host_gets_a_governor_once(ssh: str, started: Started) -> None:
         for index in (0, 1)
     ]  # fmt: skip
     for process in started.processes():
-        assert runs(process["pid"])
+        assert exists(process["pid"])
         assert os.getsid(process["pid"]) == process["pid"]
     assert "2 governors" in done.stdout
 
@@ -117,23 +117,19 @@ def test_one_that_fails_takes_those_of_other_hosts_with_it(ssh: str, started: St
     assert done.returncode == 1
     assert "'governor-1' terminated with exit code 3" in done.stderr
     assert "found on n2 in" in done.stderr
-    wait_for(started.all_gone, "a governor still runs")
+    wait_until(started.all_gone, "the governors' end")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_start_leaves_nothing_on_hosts(
     ssh: str, started: Started, number: signal.Signals
 ) -> None:
-    command = started.command(
-        *ALL, "--ssh", ssh, "--governor-host-file", hosts(started, "n1", "n2")
-    )
-    with subprocess.Popen(
-        command, cwd=started.folder, env=started.environment(FAKE_HANG="governor-1")
-    ) as start:
-        wait_for(lambda: started.processes()[2:], "two governors were not started")
+    options = (*ALL, "--ssh", ssh, "--governor-host-file", hosts(started, "n1", "n2"))
+    with started.starting(*options, FAKE_HANG="governor-1") as start:
+        wait_until(lambda: started.processes()[2:], "the start of two governors")
         start.send_signal(number)
         assert start.wait(timeout=DEADLINE_SECONDS) == 128 + number
-    wait_for(started.all_gone, "a governor still runs")
+    wait_until(started.all_gone, "the governors' end")
 
 
 def test_a_host_that_cannot_be_reached_is_said(started: Started) -> None:

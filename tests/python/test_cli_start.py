@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,10 @@ from click.testing import CliRunner
 from rain.cli.app import rain
 from rain.cli.start import _Interrupted, _interruptible
 from rain.cli.starter import StartFailed, end_all
+from rain_command import RAIN, run_rain
+from world import DEADLINE_SECONDS, exists, wait_until
 
 FAKE = f"{sys.executable} {Path(__file__).with_name('service_program.py')}"
-DEADLINE_SECONDS = 30.0
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return found
-
-
-def runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 class Started:
@@ -53,17 +39,24 @@ class Started:
         own = {"FAKE_JOURNAL": str(self.journal), "TMPDIR": str(self.folder)}
         return os.environ | own | variables
 
-    def command(self, *options: str | Path) -> list[str]:
+    def arguments_of(self, *options: str | Path) -> list[str]:
         return [
-            sys.executable, "-m", "rain", "start", "--runprefix", FAKE,
-            "--logdir", str(self.logs), *map(str, options),
+            "start", "--runprefix", FAKE, "--logdir", str(self.logs), *map(str, options)
         ]  # fmt: skip
 
     def start(self, *options: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*options), capture_output=True, text=True, cwd=self.folder,
-            env=self.environment(**variables), timeout=60,
-        )  # fmt: skip
+        return run_rain(
+            *self.arguments_of(*options), cwd=self.folder, env=self.environment(**variables)
+        )
+
+    @contextmanager
+    def starting(self, *options: str | Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+        """The command while it runs."""
+        with subprocess.Popen(
+            [*RAIN, *self.arguments_of(*options)], stderr=subprocess.PIPE, text=True,
+            cwd=self.folder, env=self.environment(**variables),
+        ) as process:  # fmt: skip
+            yield process
 
     def processes(self) -> list[dict[str, Any]]:
         if not self.journal.exists():
@@ -76,7 +69,7 @@ class Started:
         return [process["arguments"][:-2] for process in self.processes()]
 
     def all_gone(self) -> bool:
-        return not any(runs(process["pid"]) for process in self.processes())
+        return not any(exists(process["pid"]) for process in self.processes())
 
 
 @pytest.fixture
@@ -84,7 +77,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
     started = Started(tmp_path)
     yield started
     for process in started.processes():
-        if runs(process["pid"]):
+        if exists(process["pid"]):
             os.kill(process["pid"], signal.SIGKILL)
 
 
@@ -103,7 +96,7 @@ def test_simple_is_a_server_and_a_governor_that_stay(started: Started) -> None:
     assert logs.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in logs.iterdir()} == {0o600}
     for process in started.processes():
-        assert runs(process["pid"])
+        assert exists(process["pid"])
         assert os.getsid(process["pid"]) == process["pid"]
     assert 'Client("127.0.0.1", 7210)' in done.stdout
     assert "rain stop" in done.stdout
@@ -166,12 +159,9 @@ def test_one_that_ends_early_takes_all_with_it(started: Started, name: str) -> N
 
 
 def test_the_signal_that_ended_one_is_named(started: Started) -> None:
-    with subprocess.Popen(
-        started.command("--simple"), stderr=subprocess.PIPE, text=True, cwd=started.folder,
-        env=started.environment(FAKE_HANG="governor-0"),
-    ) as start:  # fmt: skip
-        processes = wait_for(lambda: started.processes()[1:], "no governor was started")
-        os.kill(processes[0]["pid"], signal.SIGKILL)
+    with started.starting("--simple", FAKE_HANG="governor-0") as start:
+        wait_until(lambda: started.processes()[1:], "a governor's start")
+        os.kill(started.processes()[1]["pid"], signal.SIGKILL)
         _, errors = start.communicate(timeout=DEADLINE_SECONDS)
     assert start.returncode == 1
     assert "'governor-0' terminated with exit code 137 (SIGKILL)" in errors
@@ -180,11 +170,8 @@ def test_the_signal_that_ended_one_is_named(started: Started) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_start_leaves_nothing(started: Started, number: signal.Signals) -> None:
-    with subprocess.Popen(
-        started.command("--simple"), stderr=subprocess.PIPE, text=True, cwd=started.folder,
-        env=started.environment(FAKE_HANG="governor-0"),
-    ) as start:  # fmt: skip
-        wait_for(lambda: started.processes()[1:], "no governor was started")
+    with started.starting("--simple", FAKE_HANG="governor-0") as start:
+        wait_until(lambda: started.processes()[1:], "a governor's start")
         start.send_signal(number)
         _, errors = start.communicate(timeout=DEADLINE_SECONDS)
     assert start.returncode == 128 + number
@@ -200,9 +187,8 @@ def test_one_that_is_deaf_to_sigterm_is_killed(started: Started) -> None:
 
 
 def test_a_prefix_that_is_no_program_is_an_error(started: Started) -> None:
-    command = [sys.executable, "-m", "rain", "start", "--simple", "--runprefix", "/no/such/one x"]
-    done = subprocess.run(
-        [*command, "--logdir", str(started.logs)], capture_output=True, text=True
+    done = run_rain(
+        "start", "--simple", "--runprefix", "/no/such/one x", "--logdir", started.logs
     )  # fmt: skip
     assert done.returncode == 1
     assert "'server' can't be started: /no/such/one: No such file" in done.stderr

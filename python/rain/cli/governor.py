@@ -22,7 +22,7 @@ from rain.cli.forms import (
     parse_server,
     read_by,
 )
-from rain.cli.server import security_options
+from rain.cli.options import directory_option, ready_file_option, security_options
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -61,24 +61,9 @@ if TYPE_CHECKING:
 @click.option("--config", type=click.Path(), metavar="FILE", help="TOML file of executors.")
 @click.option("--name", metavar="NAME", help="Its name in the cluster. Default: HOSTNAME-PID.")
 @security_options
-@click.option(
-    "--workdir",
-    type=click.Path(),
-    metavar="DIR",
-    help="Where data and sockets go. Default: /tmp/rain-work/governor-HOSTNAME-PID.",
-)
-@click.option(
-    "--logdir",
-    type=click.Path(),
-    metavar="DIR",
-    help="Where logs go. Default: /tmp/rain-logs/governor-HOSTNAME-PID.",
-)
-@click.option(
-    "--ready-file",
-    type=click.Path(),
-    metavar="FILE",
-    help="Is written when the governor is registered with the server.",
-)
+@directory_option("--workdir", "Where data and sockets go.", "/tmp/rain-work/governor-HOSTNAME-PID")
+@directory_option("--logdir", "Where logs go.", "/tmp/rain-logs/governor-HOSTNAME-PID")
+@ready_file_option("the governor is registered with the server")
 def command(
     server_address: Address | None,
     standalone: bool,

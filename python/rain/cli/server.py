@@ -2,65 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rain.cli.forms import (
-    HTTP_PORT,
-    SERVER_PORT,
-    Address,
-    ServiceCommand,
-    address_text,
-    check_tls,
-    demand_tls,
-    listen_option,
-)
+from rain.cli.forms import Address, ServiceCommand, address_text, check_tls, demand_tls
+from rain.cli.options import directory_option, ready_file_option, server_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import ExitStack
 
 
-def security_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --tls and --insecure."""
-    function = click.option(
-        "--insecure",
-        is_flag=True,
-        help="Let other machines connect without TLS: whoever reaches the port is trusted.",
-    )(function)
-    return click.option(
-        "--tls",
-        type=click.Path(),
-        metavar="DIR",
-        help="Certificates, made by 'rain tls init DIR', with which both sides know each other.",
-    )(function)
-
-
 @click.command(name="server", cls=ServiceCommand, short_help="Start a server.")
-@listen_option(
-    "-l",
-    "--listen",
-    port=SERVER_PORT,
-    default=f"127.0.0.1:{SERVER_PORT}",
-    help="PORT, IP or IP:PORT for clients and governors.",
-)
-@listen_option(
-    "--http-listen",
-    port=HTTP_PORT,
-    default=f"127.0.0.1:{HTTP_PORT}",
-    help="PORT, IP or IP:PORT for browsers, 'rain status' and metrics.",
-)  # fmt: skip
-@security_options
-@click.option(
-    "--logdir",
-    type=click.Path(),
-    metavar="DIR",
-    help="Where logs go. Default: /tmp/rain-logs/server-HOSTNAME-PID.",
-)
-@click.option(
-    "--ready-file", type=click.Path(), metavar="FILE", help="Is written when the server listens."
-)
+@server_options
+@directory_option("--logdir", "Where logs go.", "/tmp/rain-logs/server-HOSTNAME-PID")
+@ready_file_option("the server listens")
 def command(
     listen: Address,
     http_listen: Address,

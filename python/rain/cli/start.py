@@ -14,18 +14,15 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from rain.cli.forms import (
-    HTTP_PORT,
-    SERVER_PORT,
     Address,
     ServiceCommand,
     address_text,
     check_tls,
     demand_tls,
     is_loopback,
-    listen_option,
 )
+from rain.cli.options import directory_option, server_options
 from rain.cli.output import json_option, print_json
-from rain.cli.server import security_options
 from rain.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,20 +106,7 @@ class _Interrupted(BaseException):
     is_flag=True,
     help="The governor on the host that runs the server leaves one CPU to it.",
 )
-@listen_option(
-    "-l",
-    "--listen",
-    port=SERVER_PORT,
-    default=f"127.0.0.1:{SERVER_PORT}",
-    help="Where the server listens: PORT, IP or IP:PORT.",
-)
-@listen_option(
-    "--http-listen",
-    port=HTTP_PORT,
-    default=f"127.0.0.1:{HTTP_PORT}",
-    help="Where the server's pages are.",
-)  # fmt: skip
-@security_options
+@server_options
 @click.option(
     "--governor-config", type=click.Path(), metavar="FILE", help="--config of all governors."
 )
@@ -132,18 +116,8 @@ class _Interrupted(BaseException):
 @click.option(
     "--ssh", metavar="COMMAND", default=_SSH, show_default=True, help="How hosts are reached."
 )
-@click.option(
-    "--workdir",
-    type=click.Path(),
-    metavar="DIR",
-    help="Each governor has its --workdir below it.",
-)
-@click.option(
-    "--logdir",
-    type=click.Path(),
-    metavar="DIR",
-    help="Logs of all. Default: /tmp/rain-logs/rain-HOSTNAME-PID.",
-)
+@directory_option("--workdir", "Each governor has its --workdir below it.", None)
+@directory_option("--logdir", "Logs of all.", "/tmp/rain-logs/rain-HOSTNAME-PID")
 @json_option
 def command(
     simple: bool,
