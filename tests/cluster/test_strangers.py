@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import struct
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,11 +22,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from clusters import SERVER, Cluster, Process, cluster
-from rain.cli import service, tls
+from rain.cli import registry, service, tls
 from rain.cli.app import rain
 from rain.client import Client
 from rain.common.errors import ConnectionFailed
 from rain.engine import knock
+from rain_command import RAIN
 from tasks import call
 from world import wait_until
 
@@ -39,19 +41,24 @@ NONSENSE = {
 }
 
 
-def ports_of(process: Process) -> set[int]:
-    """TCP ports on which the process itself listens."""
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Addresses, as the kernel writes them, and TCP ports on which the process itself listens."""
     own = set()
-    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             own.add(os.readlink(fd))
-    ports = set()
+    found = set()
     for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             words = line.split()
             if words[3] == "0A" and f"socket:[{words[9]}]" in own:
-                ports.add(int(words[1].rpartition(":")[2], 16))
-    return ports
+                address, _, port = words[1].rpartition(":")
+                found.add((address, int(port, 16)))
+    return found
+
+
+def ports_of(process: Process) -> set[int]:
+    return {port for _, port in listening(process.pid)}
 
 
 def connect(port: int) -> socket.socket:
@@ -187,6 +194,36 @@ def test_who_has_no_good_certificate_is_refused_on_every_port(
         Client("127.0.0.1", secured.port)
     with secured.client() as client:
         works(client)
+
+
+LOOPBACK = "0100007F"  # 127.0.0.1
+
+
+def test_services_are_for_this_machine_alone_by_default(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap 12: Dask itself listens on all addresses."""
+    (place / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place / "run"))
+    commands = (
+        ("server", "--listen", "0", "--http-listen", "0"),
+        ("governor", "127.0.0.1:{port}", "--cpus", "1"),
+    )
+    port = 0
+    with contextlib.ExitStack() as stack:
+        for command in commands:
+            ready = place / f"{command[0]}-ready"
+            words = [word.format(port=port) for word in command]
+            process = stack.enter_context(
+                subprocess.Popen([*RAIN, *words, "--ready-file", str(ready)])
+            )
+            stack.callback(process.terminate)
+            wait_until(lambda ready=ready: ready.exists(), f"{command[0]} is ready")
+            addresses = listening(process.pid)
+            assert {address for address, _ in addresses} == {LOOPBACK}
+            if command[0] == "server":
+                (entry,) = registry.entries()
+                port = int(entry.address.rpartition(":")[2])
 
 
 def page_of(made: Cluster, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:

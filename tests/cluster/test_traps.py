@@ -31,7 +31,10 @@ def dask_client(place: Path) -> Iterator[Any]:
     with (
         dask.config.set({"temporary-directory": str(place / "dask")}),
         LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address=None, memory_limit="500 MB"
+            n_workers=2,
+            threads_per_worker=2,
+            dashboard_address="127.0.0.1:0",
+            memory_limit="500 MB",
         ) as made,
         DaskClient(made) as client,
     ):
