@@ -395,6 +395,34 @@ def test_signals_end_both_cleanly_and_quietly(
         assert made.server.errors == []
 
 
+ENDING = """
+import asyncio, os, signal
+from rain.engine.dask_process import Signals
+
+async def main():
+    loop, signals = asyncio.get_running_loop(), Signals()
+    assert not await signals.before(asyncio.sleep(0))
+    close = loop._close_self_pipe
+
+    def close_and_signal():
+        close()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop._close_self_pipe = close_and_signal
+    signals.ignore()
+
+asyncio.run(main())
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    os.kill(os.getpid(), number)
+"""
+
+
+def test_signals_that_come_while_the_loop_ends_change_nothing() -> None:
+    """As when a server that ends and somebody's SIGTERM both end a governor."""
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_tls_is_demanded_by_both_sides(place: Path, commands: dict[str, Any]) -> None:
     from click.testing import CliRunner
     from rain.cli.app import rain

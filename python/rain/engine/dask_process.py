@@ -69,6 +69,8 @@ def import_distributed() -> Any:
             logger = logging.getLogger(name)
             if logger.level in (logging.NOTSET, logging.DEBUG, logging.INFO):
                 logger.setLevel(logging.WARNING)
+    # That a server is lost is what calls raise, without tracebacks of attempts to reconnect.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     return distributed
 
 
@@ -176,6 +178,18 @@ class Signals:
         loop = asyncio.get_running_loop()
         for number in self._SIGNALS:
             loop.add_signal_handler(number, self.caught.set)
+
+    def ignore(self) -> None:
+        """From now on they change nothing: this process is about to end, with what it has to say.
+
+        The loop would write of a signal to a pipe that it has closed, and then die of the next.
+        """
+        loop = asyncio.get_running_loop()
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._SIGNALS)
+        for number in self._SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._SIGNALS)
 
     async def before(self, awaitable: Any) -> bool:
         """Await something; True if a signal came first, and the something was cancelled."""

@@ -101,3 +101,4 @@ async def _serve(
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is chatty when it closes
         with contextlib.suppress(asyncio.TimeoutError):  # its sockets end with the process
             await asyncio.wait_for(scheduler.close(reason="the server ends"), _CLOSE_SECONDS)
+        signals.ignore()

@@ -132,6 +132,7 @@ async def _serve(
                 worker.close(timeout=1, executor_wait=False, reason="the governor ends"),
                 _CLOSE_SECONDS,
             )
+        signals.ignore()
 
 
 def _why_refused(where: str, name: str, error: BaseException) -> str:
