@@ -38,6 +38,11 @@ stage pytest python -m pytest -q tests/e2e/test_store_states.py tests/e2e/test_s
   tests/e2e/test_kill_blobs.py tests/e2e/test_many_sessions.py
 stage kills ctest --preset release -R 'KillMatrix|ClientEnd' --repeat until-fail:20 \
   --no-tests=error --timeout 600
+# All that a client does, on a service and on a cluster.
+for engine in standalone cluster; do
+  stage "on-$engine" env -u RAIN_LONG RAIN_TEST_ENGINE=$engine python -m pytest -q -m "not alone" \
+    --numprocesses "$(nproc)" --dist worksteal tests/python tests/e2e
+done
 stage mixed mixed
 stage fuzz fuzz
 

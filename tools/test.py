@@ -1,8 +1,10 @@
 """Runs every test and prints one summary. Run by `make test`, in .venv, after the build.
 
-    python tools/test.py [STAGE…]    stages: ctest, pytest, alone, cluster, examples, package
+    python tools/test.py [STAGE…]    stages: ctest, pytest, on-standalone, on-cluster, alone,
+                                     cluster, examples, package
 
-Tests run beside one another, one per CPU; those marked "alone" have a stage of their own.
+Tests run beside one another, one per CPU; those marked "alone" have a stage of their own. Those
+marked "engines" run again with clients of a service and of a cluster.
 
 Ends with 1 if anything failed or a stage ran no test; skipped tests are listed with their reason.
 """
@@ -17,6 +19,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,10 +38,10 @@ class Result:
     seconds: float = 0.0
 
 
-def run(*command: str | Path) -> int:
+def run(*command: str | Path, **variables: str) -> int:
     """Exit code of the command, run in the root with .venv's programs first in PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "RAIN_TEST_BUILD": str(BUILD)}
+    environment = os.environ | {"PATH": path, "RAIN_TEST_BUILD": str(BUILD)} | variables
     try:
         return subprocess.run(
             [str(word) for word in command], cwd=ROOT, env=environment, timeout=STAGE_SECONDS
@@ -73,8 +76,15 @@ def ctest(report: Path) -> int:
     )  # fmt: skip
 
 
-def pytest(report: Path, *words: str) -> int:
-    return run(sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *words)
+def pytest(report: Path, *words: str, **variables: str) -> int:
+    return run(sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *words, **variables)
+
+
+def on_engine(engine: str, report: Path) -> int:
+    return pytest(
+        report, "tests/python", "tests/e2e", "-m", "engines and not alone",
+        "--numprocesses", CPUS, "--dist", "worksteal", RAIN_TEST_ENGINE=engine,
+    )  # fmt: skip
 
 
 MOST = (
@@ -89,6 +99,8 @@ STAGES: dict[str, Callable[[Path], int]] = {
     "pytest": lambda report: pytest(
         report, *MOST, "-m", "not alone", "--numprocesses", CPUS, "--dist", "loadfile"
     ),
+    "on-standalone": partial(on_engine, "standalone"),
+    "on-cluster": partial(on_engine, "cluster"),
     "alone": lambda report: pytest(report, *MOST, "-m", "alone"),
     # Dask leaves threads behind, which other tests would count.
     "cluster": lambda report: pytest(
@@ -122,9 +134,9 @@ def main() -> int:
         for result in results:
             for line in getattr(result, kind):
                 print(f"{kind}: {result.stage}: {line}")
-    print(f"{'stage':10}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    print(f"{'stage':14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
     for r in results:
-        print(f"{r.stage:10}{r.passed:8}{len(r.failed):8}{len(r.skipped):9}{r.seconds:9.0f}")
+        print(f"{r.stage:14}{r.passed:8}{len(r.failed):8}{len(r.skipped):9}{r.seconds:9.0f}")
     ok = not any(result.failed for result in results)
     print("all tests passed" if ok else "TESTS FAILED")
     return 0 if ok else 1

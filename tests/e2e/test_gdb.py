@@ -24,6 +24,7 @@ def death(client: Client, task_type: str, **config: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.embedded("a service's executors are in gdb when its file says so")
 def test_a_crash_leaves_its_backtrace(make_client: MakeClient) -> None:
     need_gdb()
     client = make_client(debug="gdb")
@@ -42,6 +43,7 @@ def test_a_crash_leaves_its_backtrace(make_client: MakeClient) -> None:
     contains(death(client, "cpptester/exit", code=3), "it ended with exit code: 3")
 
 
+@pytest.mark.embedded("a service's executors are in gdb when its file says so")
 def test_tasks_work_and_print_as_without(make_client: MakeClient) -> None:
     need_gdb()
     client = make_client(debug="gdb")
@@ -57,6 +59,7 @@ def test_tasks_work_and_print_as_without(make_client: MakeClient) -> None:
                 assert pid.logs() == ""
 
 
+@pytest.mark.embedded("a service's executors are in gdb when its file says so")
 def test_ends_with_its_client(make_client: MakeClient) -> None:
     need_gdb()
     client = make_client(debug="gdb")
@@ -79,6 +82,7 @@ def test_is_asked_for_by_executor(make_client: MakeClient, cpptester: Path) -> N
     assert "The thread that stopped:" not in other
 
 
+@pytest.mark.embedded("a service's executors are in gdb when its file says so")
 def test_wrong_values_are_refused(
     make_client: MakeClient, cpptester: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

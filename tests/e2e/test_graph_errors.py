@@ -236,6 +236,7 @@ def test_empty_blob_goes_through_every_executor(session: Session, tester: str) -
     assert blob(b"").fetch().get_bytes() == b""
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_full_store_is_a_typed_error_and_the_client_works_afterwards(
     make_client: Callable[..., Client],
 ) -> None:

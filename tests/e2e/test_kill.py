@@ -149,6 +149,7 @@ def test_client_that_becomes_another_program_leaves_nothing(
         assert process.poll() is None
 
 
+@pytest.mark.embedded("a service whose launcher is killed ends: test_standalone.py")
 @pytest.mark.parametrize("half", ["outer", "inner"])
 def test_dead_launcher_fails_running_tasks_and_the_next_client_works(
     make_client: Callable[..., Client], half: str
@@ -195,10 +196,10 @@ def test_killed_executor_takes_what_it_started_with_it(client: Client, mark: str
         os.kill(pid, signal.SIGKILL)
         works("pytester", session)
         works("cpptester", session)
-    client.close()
-    assert not family()
+        wait_until(lambda: {*family()} <= {*client.info()["executor_pids"]}, "the family's end")
 
 
+@pytest.mark.embedded("executors stay with the service")
 def test_family_of_a_living_executor_ends_with_close(client: Client, mark: str) -> None:
     with client.new_session():
         call("pytester/return_of", expression=ABANDON.format(text=FAMILY)).output.fetch()

@@ -34,6 +34,7 @@ def limited(task_type: str, config: Any = None, **options: Any) -> Task:
     return Task((), 1, config=config, task_type=task_type, **options)
 
 
+@pytest.mark.engines
 def test_a_task_that_fails_twice_finishes_with_two_retries(
     session: Session, tmp_path: Path
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_task_that_fails_twice_finishes_with_two_retries(
     assert len(os.listdir(tmp_path)) == 3
 
 
+@pytest.mark.engines
 def test_the_exception_lists_every_attempt(session: Session) -> None:
     @remote(retries=2)
     def bad(ctx: Any) -> str:
@@ -67,6 +69,7 @@ def test_the_exception_lists_every_attempt(session: Session) -> None:
     assert all(attempt.pid for attempt in caught.value.attempts)
 
 
+@pytest.mark.engines
 def test_an_executor_that_dies_is_an_attempt(session: Session) -> None:
     @remote(retries=1)
     def die(ctx: Any) -> str:
@@ -85,6 +88,7 @@ def test_an_executor_that_dies_is_an_attempt(session: Session) -> None:
     assert len(aborted.value.attempts) == 2
 
 
+@pytest.mark.engines
 @pytest.mark.parametrize("kind", ["cpptester/spin", "pytester/spin", "buildin/sleep"])
 def test_timeout_names_the_limit_and_the_executor_works_again(
     session: Session, kind: str, tester: str

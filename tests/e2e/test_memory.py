@@ -62,6 +62,7 @@ def test_what_the_client_puts_spills_what_nobody_views(make_client: MakeClient) 
             assert task.output.fetch().get_bytes() == bytes([i]) * (8 * MiB)
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 def test_what_the_client_views_stays_in_memory_and_the_error_names_it(
     make_client: MakeClient,
 ) -> None:
@@ -87,6 +88,7 @@ def test_what_the_client_views_stays_in_memory_and_the_error_names_it(
         works("cpptester", session)
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_store_full_names_each_blob_once(make_client: MakeClient) -> None:
     client = make_client(memory="64 MiB", spill=False)
     with client.new_session(on_error="continue") as session:
@@ -112,6 +114,7 @@ def test_store_full_names_each_blob_once(make_client: MakeClient) -> None:
         assert str(refused.value).count(f"{20 * MiB} bytes of object") == 1, refused.value
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_spill_false_keeps_everything_in_memory(make_client: MakeClient) -> None:
     client = make_client(memory="64 MiB", spill=False)
     with client.new_session(on_error="continue") as session:
@@ -128,6 +131,7 @@ def test_spill_false_keeps_everything_in_memory(make_client: MakeClient) -> None
         assert client.info()["store"]["spilled_bytes"] == 0
 
 
+@pytest.mark.embedded("a service's directories stay with it")
 def test_spilled_data_lie_where_spill_says_and_go_with_the_client(
     make_client: MakeClient, tmp_path: Path
 ) -> None:
@@ -235,6 +239,7 @@ def test_a_task_that_waits_for_room_can_be_cancelled(
         works("cpptester", session)
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_store_lists_what_there_is_and_counts_each_byte_once(make_client: MakeClient) -> None:
     client = make_client(memory="64 MiB")
     with client.new_session() as session:

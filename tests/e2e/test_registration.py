@@ -256,6 +256,7 @@ def stored(client: Client) -> int:
     return count
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_a_put_blob_is_stored_once_for_two_sessions_at_once(make_client: MakeClient) -> None:
     client = make_client()
     big = client.put(b"x" * SIZE, label="big")
@@ -277,6 +278,7 @@ def test_a_put_blob_is_stored_once_for_two_sessions_at_once(make_client: MakeCli
     assert big.fetch().get_bytes() == b"x" * SIZE
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_a_put_blob_outlives_sessions_and_goes_with_its_object(make_client: MakeClient) -> None:
     client = make_client()
     big = client.put(b"x" * SIZE)

@@ -48,6 +48,7 @@ def distance(part: str, whole: str) -> int:
 # ---- the client ---------------------------------------------------------------------------------
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 @pytest.mark.parametrize("reader", [C, PY])
 def test_a_slice_is_the_same_pages_for_tasks_and_client(recorded: Client, reader: str) -> None:
     data = pattern(MiB)
@@ -95,6 +96,7 @@ def test_ranges_mean_what_they_mean_in_python(
     assert (found == rows[begin:end]).all()
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 def test_a_slice_of_an_array_is_its_rows_whoever_made_it(recorded: Client) -> None:
     import numpy as np
 
@@ -130,6 +132,7 @@ def test_a_part_of_a_directory_has_its_path(session: Session, tmp_path: Path) ->
     assert listed.output.fetch().get_bytes() == b"large=" + b"large" * 40_000
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 def test_files_of_a_directorys_part_are_the_same_files(session: Session, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "large").write_bytes(pattern(200_000))
@@ -182,6 +185,7 @@ def test_what_turns_out_to_be_no_part_fails_the_slice_alone(make_client: MakeCli
 # ---- tasks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 @pytest.mark.parametrize("tester", [C, PY])
 def test_a_task_returns_parts_of_its_inputs_without_a_copy(recorded: Client, tester: str) -> None:
     data = pattern(3 * MiB + 1)
@@ -216,6 +220,7 @@ def test_a_task_returns_rows_of_an_array_without_a_copy(recorded: Client, tester
         assert not any(copies(recorded).values())
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 def test_a_remote_function_returns_part_of_an_array_without_a_copy(recorded: Client) -> None:
     import numpy as np
 
@@ -282,6 +287,7 @@ def test_programs_get_a_slice_as_a_file(session: Session) -> None:
 # ---- the store ----------------------------------------------------------------------------------
 
 
+@pytest.mark.embedded("what is looked at is a copy of the client's")
 def test_memory_stays_until_the_last_slice_and_counts_once(make_client: MakeClient) -> None:
     client = make_client(spill=False, memory="128 MiB")
     with client.new_session() as session:

@@ -245,6 +245,7 @@ CLIENT = """
         kept = call("cpptester/fill", size=20 << 20, byte=1).output
         kept.fetch()
         spin = call("pytester/spin")
+        after = [call("cpptester/hello", spin) for _ in range(100)]
         session.submit()
     say("spins")
     try:
@@ -400,19 +401,41 @@ def test_a_client_without_anything_to_do_notices_it_at_the_next_call(running: Se
         Client(running.address)
 
 
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGHUP", "stop"])
 def test_the_end_with_running_tasks_leaves_nothing(
-    running: Service, client: Client, place: Path, mark: str
+    running: Service, client: Client, place: Path, mark: str, how: str
 ) -> None:
+    @remote()
+    def deaf(ctx: Any) -> None:
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        print("deaf", flush=True)
+        while True:
+            signal.pause()
+
+    def is_deaf() -> bool:
+        logs = standalone.ask(running.path, "logs", executor="py")
+        return any("deaf" in log["stdout"] for log in logs)
+
+    assert (place / "rain").stat().st_mode & 0o777 == 0o700
     with client.new_session(on_error="continue") as session:
-        spins = [call(f"{tester}/spin") for tester in ("cpptester", "pytester")]
+        call("cpptester/fill", size=20 << 20, byte=1).keep_outputs()
+        at_work = [call("cpptester/spin"), deaf()]
+        waiting = [call("cpptester/echo", task) for task in at_work for _ in range(100)]
         session.submit()
-        wait_until(lambda: len(spinning(running)) == 2)
-        standalone.ask(running.path, "stop")
+        wait_until(lambda: len(spinning(running)) == 2 and is_deaf())
+        if how == "stop":
+            standalone.ask(running.path, "stop")
+        else:
+            running.process.send_signal(getattr(signal, how))
+        why = "it was asked to" if how == "stop" else f"it got {how}"
         assert running.wait() == 0
-        for task in spins:
-            with pytest.raises(RainException, match="was stopped: it was asked to"):
+        assert running.said(f"ended: {why}")
+        for task in (*at_work, *waiting):
+            with pytest.raises(RainException, match=f"was stopped: {why}"):
                 task.wait()
-    wait_until(lambda: not processes_of(mark))
+    assert list((place / "rain").iterdir()) == []
+    wait_until(lambda: not processes_of(mark), "the end of all that it started")
 
 
 # ---- what commands ask ----

@@ -20,7 +20,7 @@ from rain.client import Client
 from rain.common.errors import ConfigError, ConnectionFailed
 from rain.engine import frames, standalone
 from services import Service, service
-from world import AS_NOBODY, children_of, descriptors, need, read, wait_until
+from world import AS_NOBODY, descriptors, need, wait_until
 
 
 @pytest.fixture
@@ -293,17 +293,6 @@ def test_a_directory_that_others_may_write_to_is_refused(place: Path) -> None:
 
 
 # ---- its end ----
-
-
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_signals_end_it_with_nothing_left(running: Service, place: Path, number: str) -> None:
-    assert os.stat(place / "rain").st_mode & 0o777 == 0o700
-    processes = children_of(running.process.pid)
-    running.process.send_signal(getattr(signal, number))
-    assert running.wait() == 0
-    assert running.said(f"ended: it got {number}")
-    assert list((place / "rain").iterdir()) == []
-    wait_until(lambda: not any(read(f"/proc/{pid}/cmdline") for pid in processes))
 
 
 def test_it_stops_when_asked(running: Service) -> None:

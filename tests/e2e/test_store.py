@@ -29,6 +29,7 @@ def stored(client: Client, label: str) -> StoredBlob:
     return line
 
 
+@pytest.mark.embedded("a service does not know which line of a client made what")
 def test_names_the_line_that_made_it(client: Client, session: Session) -> None:
     constants = []
     for i in range(3):
@@ -50,6 +51,7 @@ def test_names_the_line_that_made_it(client: Client, session: Session) -> None:
     contains(repr(client.store()), f"{Path(__file__).name}:{of_constants}", "made at")
 
 
+@pytest.mark.embedded("a service does not know which line of a client made what")
 def test_names_the_line_of_a_task(client: Client, session: Session) -> None:
     obj = blob(b"z" * SIZE)
     task = Task((obj,), ("output",), task_type="cpptester/concat")
@@ -62,6 +64,7 @@ def test_names_the_line_of_a_task(client: Client, session: Session) -> None:
     assert found.holders == ["client"]
 
 
+@pytest.mark.embedded("for a service the client holds what its tasks take")
 def test_names_who_holds_it(client: Client, session: Session) -> None:
     obj = blob(b"x" * SIZE, label="wanted")
     spinning = call("cpptester/spin")
@@ -79,6 +82,7 @@ def test_names_who_holds_it(client: Client, session: Session) -> None:
     assert "client" not in found.holders
 
 
+@pytest.mark.embedded("for a service the client holds what its tasks take")
 def test_names_the_failed_task_that_it_is_kept_for(client: Client, session: Session) -> None:
     obj = blob(b"x" * SIZE, label="input")
     task = call("cpptester/segfault", obj, obj)

@@ -318,6 +318,7 @@ def spill(tmp_path: Path) -> Iterator[Path]:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 @pytest.mark.timeout(3600 if LONG else 300)
 def test_random_steps_leave_what_the_model_says(
     make_client: Callable[..., Client], commands: dict[str, Any], spill: Path

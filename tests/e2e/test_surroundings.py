@@ -97,6 +97,7 @@ def test_ignored_sigchld_disturbs_nothing(commands: dict[str, Any]) -> None:
         assert outcome(process) == "fine"
 
 
+@pytest.mark.embedded("a service's directories stay with it")
 def test_other_users_process_is_turned_away_and_the_executor_comes_after_it(
     make_client: Callable[..., Client], scripted: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -346,6 +347,7 @@ def test_missing_run_directory_is_named(commands: dict[str, Any], tmp_path: Path
     contains(caught.value, "cannot make a run directory", f"{tmp_path}/nowhere")
 
 
+@pytest.mark.embedded("a service's directories stay with it")
 def test_very_long_run_directory_works(
     make_client: Callable[..., Client], tmp_path: Path, tester: str
 ) -> None:

@@ -37,8 +37,9 @@ def recorded(make_client: MakeClient) -> Client:
 @pytest.mark.parametrize("consumer", [C, PY, CLIENT])
 @pytest.mark.parametrize("producer", [C, PY, CLIENT])
 def test_consumer_has_the_pages_that_the_producer_wrote(
-    recorded: Client, producer: str, consumer: str
+    recorded: Client, engine: str, producer: str, consumer: str
 ) -> None:
+    looks_at_them = engine == "embedded"  # elsewhere what the client sees is a copy
     for size in SIZES:
         with recorded.new_session() as session:
             obj = produce(producer, size)
@@ -51,8 +52,9 @@ def test_consumer_has_the_pages_that_the_producer_wrote(
             else:
                 (found,) = read_ends(consumer, obj)
             assert (found["size"], found["first"], found["last"]) == (size, 7, 7)
-            assert found["place"] == place_of(obj)
-            if producer != CLIENT:
+            if looks_at_them:
+                assert found["place"] == place_of(obj)
+            if producer != CLIENT and (consumer != CLIENT or looks_at_them):
                 info = obj.info
                 assert info is not None
                 assert info.user["place"] == found["place"]
@@ -60,7 +62,7 @@ def test_consumer_has_the_pages_that_the_producer_wrote(
 
 
 @pytest.mark.parametrize("via", [C, PY])
-def test_what_passes_through_stays_where_it_is(recorded: Client, via: str) -> None:
+def test_what_passes_through_stays_where_it_is(recorded: Client, engine: str, via: str) -> None:
     with recorded.new_session() as session:
         first = produce(C, MiB)
         passed = call(f"{via}/echo", first).output
@@ -69,10 +71,11 @@ def test_what_passes_through_stays_where_it_is(recorded: Client, via: str) -> No
         several.keep_outputs()
         session.submit()
         session.wait_all()
-        places = {place_of(obj) for obj in (first, passed, *several.outputs)}
-        found = read_ends(PY, first, passed, *several.outputs)
-        assert places == {end["place"] for end in found}
+        objects = (first, passed, *several.outputs)
+        places = {end["place"] for end in read_ends(PY, *objects)}
         assert len(places) == 1
+        if engine == "embedded":  # elsewhere what the client sees is a copy
+            assert places == {place_of(obj) for obj in objects}
         assert not any(copies(recorded).values())
 
 

@@ -174,6 +174,7 @@ def test_calls_that_ran_at_once_have_lanes_of_their_own(tmp_path: Path) -> None:
         assert end - begin == 1.0
 
 
+@pytest.mark.embedded("a log of what runs elsewhere has no starts and no executors")
 def test_spans_of_a_real_run_do_not_overlap(make_client: Any, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     client: Client = make_client(events=path, cpus=2)

@@ -219,6 +219,7 @@ def test_every_object_is_dropped_once_after_its_last_use(log_of: Any, tmp_path: 
 # ---- times
 
 
+@pytest.mark.embedded("a log of what runs elsewhere has no starts and no executors")
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_function_begins_after_it_was_sent_and_ends_before_it_is_taken(
     log_of: Any, tmp_path: Path, executor: str
@@ -308,6 +309,7 @@ def check_arrows(trace: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return arrows
 
 
+@pytest.mark.embedded("a log of what runs elsewhere has no starts and no executors")
 def test_arrows_go_from_who_made_a_blob_to_who_read_it(log_of: Any, tmp_path: Path) -> None:
     made: list[Task] = []
 

@@ -29,6 +29,8 @@ from rain.client import (
     pickled,
 )
 
+pytestmark = pytest.mark.engines
+
 MakeClient = Callable[..., Client]
 
 
@@ -266,7 +268,7 @@ def test_as_completed_for_async_for(lenient: Session) -> None:
     spin.cancel()
 
 
-@pytest.mark.embedded("fetching from elsewhere takes threads")
+@pytest.mark.embedded("Dask has threads of its own")
 def test_await_takes_tasks_and_objects_and_no_thread(session: Session) -> None:
     async def wait() -> None:
         tasks = [call("echo", blob(str(n))) for n in range(50)]

@@ -422,6 +422,7 @@ def test_a_task_that_ran_elsewhere_cannot_be_reproduced_here(
             bad.reproduce(str(tmp_path / "case"))
 
 
+@pytest.mark.embedded("is about an engine of its own")
 def test_an_engine_of_its_own_is_no_mirror(client: Client) -> None:
     engine = client._engine
     for use in (

@@ -14,6 +14,8 @@ from rain.client import Client, RainException, Session, blob, pickled, remote
 from rain.common import pickles
 from rain.common.content_type import decode_value, encode_value
 
+pytestmark = pytest.mark.engines
+
 N = 100_000
 
 

@@ -14,6 +14,8 @@ from rain.client import Client, ConfigError, RainException, Task, UsageError, bl
 from rain.common.text import seconds_text, size_text
 from rain.report.events import read_events, report_of
 
+pytestmark = pytest.mark.engines
+
 MakeClient = Callable[..., Client]
 
 
@@ -47,7 +49,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.embedded("the event log is the governor's")
+@pytest.mark.embedded("a log of what runs elsewhere has no starts and no executors")
 def test_log_tells_the_life_of_client_session_tasks_and_executors(log: Path) -> None:
     events = lines_of(log)
     assert events[0]["event"] == "client"
@@ -84,7 +86,6 @@ def test_log_tells_the_life_of_client_session_tasks_and_executors(log: Path) -> 
     assert failed["name"] == "bad"
 
 
-@pytest.mark.embedded("the event log is the governor's")
 def test_report_of_a_log_is_that_of_the_client(make_client: MakeClient, tmp_path: Path) -> None:
     client = make_client(record=True, events=tmp_path / "run.jsonl")
     run(client)
@@ -115,7 +116,6 @@ def test_report_of_a_log_is_that_of_the_client(make_client: MakeClient, tmp_path
     assert client.report() == []
 
 
-@pytest.mark.embedded("the event log is the governor's")
 def test_program_prints_the_report(log: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rain.report", str(log)], capture_output=True, text=True
@@ -124,7 +124,6 @@ def test_program_prints_the_report(log: Path) -> None:
     assert done.stdout == f"{report_of(log)}\n"
 
 
-@pytest.mark.embedded("the event log is the governor's")
 def test_a_cut_last_line_unknown_events_and_rubbish_are_survived(log: Path) -> None:
     whole = report_of(log)
     lines = log.read_text().splitlines()
@@ -200,7 +199,6 @@ def test_a_place_where_no_log_can_be_written(make_client: MakeClient, tmp_path: 
         make_client(events=tmp_path / "no" / "run.jsonl")
 
 
-@pytest.mark.embedded("the event log is the governor's")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_a_warning(make_client: MakeClient) -> None:
     client = make_client(events="/dev/full")

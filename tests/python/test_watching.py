@@ -31,6 +31,8 @@ from rain.client import (
 from rain.client import progress as progress_module
 from rain.client.progress import NAMES, Counts
 
+pytestmark = pytest.mark.engines
+
 MakeClient = Callable[..., Client]
 NASTY = 'a"b\\c <script> & #1; \n [x] (y) `z` {"k"} | end'
 

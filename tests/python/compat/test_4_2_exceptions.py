@@ -16,6 +16,8 @@ from rain.client import (
     blob,
 )
 
+pytestmark = pytest.mark.engines
+
 
 def test_hierarchy() -> None:
     assert RainException.__bases__ == (Exception,)

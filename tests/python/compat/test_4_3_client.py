@@ -9,6 +9,8 @@ from rain.client import Client, RainException, Task, blob
 from rain.client.session import get_active_session
 from rain.common import ID
 
+pytestmark = pytest.mark.engines
+
 
 def test_new_session_has_a_name_and_is_not_the_default(client: Client) -> None:
     session = client.new_session()

@@ -19,6 +19,8 @@ from rain.client import (
 from rain.client.tasks import Sleep
 from rain.common import DataType, LabeledList
 
+pytestmark = pytest.mark.engines
+
 
 def make(inputs: Any = (), outputs: Any = None, **options: Any) -> Task:
     return Task(inputs, outputs, task_type="a/b", **options)
