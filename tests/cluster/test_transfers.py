@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,11 +21,11 @@ from distributed.comm.core import CommClosedError
 from distributed.protocol import to_serialize
 from rain.client import Client, RainException, blob
 from rain.engine import trees
-from rain.governor import comms
+from rain.governor import comms, following
 from rain.governor.pieces import BlobRef, Bundle
 from tasks import call
 
-PIECE = comms.FOLLOWS_BYTES
+PIECE = following.FOLLOWS_BYTES
 SIZES = (0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7)
 
 # ---- two ends of a connection in this process
@@ -70,7 +71,7 @@ async def connected(
     ]  # fmt: skip
     listener = listen(f"{scheme}://127.0.0.1:0", ends.echo, **given[0])
     pool = Pool(given[1])
-    comms.use_for(pool, [listener] if there else [], client._engine)
+    following.use_for(pool, [listener] if there else [], client._engine)
     await listener.start()
     try:
         arguments = pool.connection_args if here else given[1]
@@ -148,8 +149,25 @@ def test_another_kind_of_connections_of_dask_stays(
 
     monkeypatch.setitem(registry.backends, "tcp", Other())
     pool = Pool({})
-    comms.use_for(pool, [], local._engine)
+    following.use_for(pool, [], local._engine)
     assert pool.connection_args == {}
+
+
+def test_a_dask_without_its_usual_connections_has_the_bytes_in_its_messages(
+    local: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "rain.governor.comms")
+    monkeypatch.delattr(tcp, "TLSConnector")
+    data = os.urandom(2 * PIECE)
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            for result in await ends.exchange(data=ref_of(data)):
+                assert bytes_of(result["data"]) == data
+                assert result["data"].room is None
+
+    monkeypatch.delattr("rain.governor.comms")
+    run(test)
 
 
 @pytest.mark.parametrize("steps", [1, 1000, 1 << 26])
@@ -157,7 +175,7 @@ def test_bytes_of_all_sizes_come_as_they_were(
     local: Client, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several of them in one message, read in steps of this length."""
-    monkeypatch.setattr(comms, "FOLLOWS_BYTES", 1000)
+    monkeypatch.setattr(following, "FOLLOWS_BYTES", 1000)
     monkeypatch.setattr(comms, "_STEP_BYTES", steps)
     datas = {f"of {size}": os.urandom(size) for size in (0, 1, 999, 1000, 1001, 3007)}
     bundle = Bundle({i: ref_of(data) for i, data in enumerate(datas.values())}, [77])

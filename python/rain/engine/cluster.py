@@ -295,10 +295,10 @@ class ClusterLink:
         return not self._own and bool(getattr(self._dask.cluster, "plan", ()))
 
     def start(self, engine: MirrorEngine, /) -> None:
-        from rain.governor import comms
+        from rain.governor import following
 
         self._engine = engine
-        comms.use_for(self._dask.rpc, (), engine)
+        following.use_for(self._dask.rpc, (), engine)
         self._watch = asyncio.run_coroutine_threadsafe(self._look_after(), self._loop)
 
     def close(self) -> None:

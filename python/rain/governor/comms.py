@@ -9,13 +9,14 @@ so that they are received where they stay, and a directory is packed while it is
               | (length piece)* 0 | ERROR text  of a directory: its tar stream, lengths as 8 bytes
 
 Both sides say in Dask's handshake that they know this, or the bytes are frames of the message.
+
+Imported by rain.governor.following alone, which does without it where Dask has other connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import functools
 import mmap
 import struct
@@ -28,6 +29,7 @@ from tornado.iostream import StreamClosedError
 from rain import _core
 from rain.common.errors import RainException
 from rain.engine import trees
+from rain.governor import following
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,40 +40,11 @@ if TYPE_CHECKING:
 VERSION = 1
 _KEY = "rain"  # in handshakes, and in the arguments of connectors
 
-FOLLOWS_BYTES = 1 << 20  # blobs from this size on follow; smaller ones are copied with the message
-
 _STEP_BYTES = 64 << 20  # in one call of tornado
 _PIECE_BYTES = 1 << 20  # of a tar stream, or a little more
 _MOST_BYTES = 4 * _PIECE_BYTES
 _LENGTH = struct.Struct("<Q")
 _ERROR = (1 << 64) - 1  # in place of a length: the next one is that of a text
-
-# Objects of the message that is written or read in this context, by the order in which they follow.
-_leaving: contextvars.ContextVar[list[BlobRef] | None] = contextvars.ContextVar(
-    "leaving", default=None
-)
-_coming: contextvars.ContextVar[dict[int, BlobRef] | None] = contextvars.ContextVar(
-    "coming", default=None
-)
-
-
-def send_later(ref: BlobRef) -> int | None:
-    """Have the bytes of an object follow the message that is made: its number there.
-
-    None: they have to be in it.
-    """
-    leaving = _leaving.get()
-    if leaving is None or not (ref.directory or ref.size >= FOLLOWS_BYTES):
-        return None
-    leaving.append(ref)
-    return len(leaving) - 1
-
-
-def receive_later(ref: BlobRef, number: int) -> None:
-    coming = _coming.get()
-    if coming is None:
-        raise ValueError("the bytes of an object were to follow a message that was not read here")
-    coming[number] = ref
 
 
 class Place:
@@ -135,11 +108,6 @@ def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
                 listener.comm_class = functools.partial(ours, place=place)
 
 
-def follows(comm: Any) -> bool:
-    """Whether bytes follow the messages of this connection."""
-    return isinstance(comm, _Following) and comm.follows()
-
-
 class _Following(tcp.TCP):  # type: ignore[misc]
     """What both kinds of connections have in common. Thread: the loop's."""
 
@@ -159,11 +127,11 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         if not self.follows():
             return await super().write(msg, serializers, on_error)
         leaving: list[BlobRef] = []
-        before = _leaving.set(leaving)
+        before = following.LEAVING.set(leaving)
         try:
             count = await super().write(msg, serializers, on_error)
         finally:
-            _leaving.reset(before)
+            following.LEAVING.reset(before)
         if leaving:
             try:
                 for ref in leaving:
@@ -179,11 +147,11 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         if not self.follows():
             return await super().read(deserializers)
         coming: dict[int, BlobRef] = {}
-        before = _coming.set(coming)
+        before = following.COMING.set(coming)
         try:
             msg = await super().read(deserializers)
         finally:
-            _coming.reset(before)
+            following.COMING.reset(before)
         if coming:
             try:
                 for number in sorted(coming):

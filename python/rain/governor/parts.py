@@ -18,7 +18,7 @@ from distributed import Reschedule, get_worker
 from distributed.protocol import to_serialize
 
 from rain.common.errors import RainException
-from rain.governor import comms, relay
+from rain.governor import following, relay
 from rain.governor.pieces import BlobRef, Bundle, Gone
 
 TYPE_CHECKING = False
@@ -115,7 +115,7 @@ class PartRunner:
         worker.handlers[FETCH] = self.fetch
         worker.handlers[UPLOAD] = self.upload
         worker.handlers[READ_LOG] = self.read_log
-        comms.use_for(worker.rpc, worker.listeners, host.engine)
+        following.use_for(worker.rpc, worker.listeners, host.engine)
         runners[worker] = self
 
     def tell(self, **message: Any) -> None:
@@ -318,7 +318,7 @@ class PartRunner:
             elif isinstance(running, _Running) and running.session is not None:
                 ref = running.session.ref(object_id)
             if ref is not None:
-                if ref.directory and not comms.follows(comm):  # it goes through the server
+                if ref.directory and not following.follows(comm):  # it goes through the server
                     ref = await asyncio.to_thread(ref.packed)
                 found[object_id] = to_serialize(ref)
         return {

@@ -1,8 +1,8 @@
 """Data objects in Dask's hands: what a part made, on its way to other governors and to clients.
 
 Between processes their bytes are views of the sender's store, which are sent as they are: after a
-Dask message, and received where they stay (rain.governor.comms); or as frames of the message, and
-copied once, by the receiver.
+Dask message, and received where they stay (rain.governor.following); or as frames of the message,
+and copied once, by the receiver.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from distributed.protocol.serialize import dask_deserialize, dask_serialize
 
 from rain import _core
 from rain.engine import trees
-from rain.governor import comms
+from rain.governor import following
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _sizeof_bundle(bundle: Bundle) -> int:
 
 def _described(ref: BlobRef) -> tuple[tuple[int, bool, int | None, int], Frames]:
     """A ref in a message: size, is it a directory, its number among what follows, frames."""
-    number = comms.send_later(ref)
+    number = following.send_later(ref)
     frames = ref.frames() if number is None else []
     return (*ref.header(), number, len(frames)), frames
 
@@ -215,7 +215,7 @@ def _made(size: int, directory: bool, number: int | None, frames: list[Any]) -> 
     if number is None:
         return _rebuilt((size, directory), frames)
     ref = BlobRef(size=size, directory=directory)
-    comms.receive_later(ref, number)
+    following.receive_later(ref, number)
     return ref
 
 
