@@ -712,7 +712,9 @@ py::list store_blobs(Engine& engine) {
 
 void bind_engine(py::module_& module) {
   module.attr("INLINE_LIMIT_BYTES") = kInlineLimitBytes;
-  py::class_<LogQueue, std::shared_ptr<LogQueue>>(module, "LogQueue").def("wait", &wait_for_logs);
+  py::class_<LogQueue, std::shared_ptr<LogQueue>>(module, "LogQueue")
+      .def("wait", &wait_for_logs)
+      .def("idle", &LogQueue::idle);
   py::class_<Engine, std::shared_ptr<Engine>> engine(module, "Engine");
   def_activity(engine);
   engine

@@ -519,10 +519,6 @@ Governor::Wait Governor::learn_tasks(const std::string& executor,
 }
 
 void Governor::write_call(const TaskRef& task, const std::string& directory) {
-  if (impl_->runtime.mirror())
-    throw UsageError(
-        "a task that a service or cluster ran can't be reproduced here: its inputs are where it "
-        "ran. Run the program with a Client() of its own, on one machine");
   Runtime::CallToReproduce reproduced;
   impl_->run([&] {
     impl_->runtime.pump();

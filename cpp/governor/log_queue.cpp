@@ -43,6 +43,12 @@ void LogQueue::close() {
   signal();
 }
 
+bool LogQueue::idle() {
+  if (forked()) return true;
+  std::lock_guard lock(mutex_);
+  return lines_.empty() && dropped_ == 0 && (waits_ || closed_);
+}
+
 LogQueue::Taken LogQueue::wait() {
   Taken taken;
   taken.closed = true;
@@ -53,9 +59,11 @@ LogQueue::Taken LogQueue::wait() {
       event_ =
           UniqueFd(checked("eventfd", "", [] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
     pollfd waited{event_.get(), POLLIN, 0};
+    waits_ = true;
     lock.unlock();
     ::poll(&waited, 1, -1);
     lock.lock();
+    waits_ = false;
     std::uint64_t ignored = 0;
     (void)!::read(event_.get(), &ignored, sizeof ignored);
   }

@@ -49,6 +49,8 @@ class LogQueue {
   /// Waits until there is something or it is closed; empty when a signal came first. One thread's.
   /// Throws SystemError.
   Taken wait();
+  /// All that was pushed was taken, and the taker is back for more (or it is closed).
+  bool idle();
 
  private:
   bool forked() const;
@@ -62,7 +64,7 @@ class LogQueue {
   std::vector<LogLine> lines_;
   std::size_t bytes_ = 0;
   std::uint64_t dropped_ = 0;
-  bool closed_ = false;
+  bool closed_ = false, waits_ = false;
 };
 
 }  // namespace rain

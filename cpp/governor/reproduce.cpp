@@ -41,9 +41,14 @@ Runtime::CallToReproduce Runtime::call_to_reproduce(const graph::TaskRecord& tas
   const auto* kept = failed_inputs_.find(task);
   for (std::size_t i = 0; i < task.inputs.size(); ++i) {
     auto data = kept ? (*kept)[i] : task.inputs[i]->data;
+    if (const auto* remote = dynamic_cast<const RemoteData*>(data.get())) data = remote->local;
     if (!data) {
       const bool unfinished = task.inputs[i]->state == graph::ObjectState::unfinished;
       const std::string which = "input " + std::to_string(i) + " of task " + task.id.to_string();
+      if (mirror_ && !unfinished && task.inputs[i]->producer)
+        throw UsageError(which + ", " + describe(*task.inputs[i]) +
+                         ", is gone where it was made: governors elsewhere keep nothing for "
+                         "reproduce(). keep() it before it is submitted, and run the task again");
       throw UsageError(
           unfinished
               ? which + " is not finished yet"

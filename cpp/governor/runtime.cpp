@@ -355,7 +355,7 @@ void Runtime::changed(const graph::TaskChanged& command) {
     return;
   }
   ++changes_;
-  if (command.to == graph::TaskState::failed && !mirror_) failed_inputs_.failed(command.task);
+  if (command.to == graph::TaskState::failed) failed_inputs_.failed(command.task);
   if (activity_.keeps_runs() || activity_.keeps_failures()) remember(command);
   if (recording_ || events_) {
     TaskReport line = report(command);

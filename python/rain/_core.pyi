@@ -220,6 +220,7 @@ LogTuple: TypeAlias = tuple[_IdPair, str, str, int, int, str, float, int]
 
 class LogQueue:
     def wait(self) -> tuple[list[LogTuple], int, bool]: ...
+    def idle(self) -> bool: ...
 
 class Engine:
     def __init__(

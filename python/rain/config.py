@@ -106,6 +106,12 @@ class Executor:
         return "Python" if python else "C++"
 
 
+def library_paths() -> dict[str, str]:
+    """Return what of this process' environment decides which libraries its executors find."""
+    names = ("PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 def read_file(path: str | PathLike[str]) -> dict[str, Executor]:
     """Read a TOML file of executors.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shlex
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,31 @@ from world import wait_until
 @pytest.mark.parametrize("tester", ["cpptester", "pytester"])
 def test_a_task_runs_on_a_governor(session: Session, tester: str) -> None:
     assert call(f"{tester}/hello", b"you").output.fetch().get_bytes() == b"Hello you!"
+
+
+def test_lines_of_tasks_came_when_the_client_is_closed(
+    shared: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rain.executor")
+    with shared.client() as client, client.new_session() as session:
+        for _ in range(4):
+            call("cpptester/say", log=[[20, "said"]], debug=[], repeat=50, then="return")
+        session.submit()
+        session.wait_all()
+    assert sum(record.getMessage() == "said" for record in caplog.records) == 200
+
+
+def test_a_task_that_ran_on_a_governor_is_reproduced_here(client: Client, place: Path) -> None:
+    with client.new_session(on_error="continue") as session:
+        reason = call("cpptester/fill", size=100_000, byte=66)
+        reason.keep_outputs()
+        bad = call("pytester/fail", reason)
+        session.submit()
+        session.wait_all()
+        command = bad.reproduce(place / "alone")
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True)
+    assert done.returncode != 0
+    contains(done.stderr, "B" * 100, "task 'pytester/fail' failed after ")
 
 
 def test_a_wide_graph_uses_both_governors(session: Session, shared: Cluster, place: Path) -> None:

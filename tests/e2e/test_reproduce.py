@@ -162,6 +162,7 @@ def test_a_program_runs_in_a_sandbox_of_its_own(session: Session, tmp_path: Path
     assert (tmp_path / "alone" / "work" / "out").read_text() == "done\n"
 
 
+@pytest.mark.embedded("elsewhere what tasks made has to be kept")
 def test_works_in_a_session_that_has_failed(client: Client, tmp_path: Path) -> None:
     with client.new_session() as session:
         made = call("cpptester/fill", size=100_000, byte=65)
@@ -188,6 +189,7 @@ def test_inputs_of_the_first_failed_tasks_are_kept(session: Session, tmp_path: P
     again.reproduce(tmp_path / "again")
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_what_is_kept_goes_when_memory_is_short(make_client: MakeClient, tmp_path: Path) -> None:
     client = make_client(memory="16 MiB", spill=False)
     with client.new_session(on_error="continue") as session:
@@ -201,6 +203,7 @@ def test_what_is_kept_goes_when_memory_is_short(make_client: MakeClient, tmp_pat
         del held
 
 
+@pytest.mark.embedded("constants are in a store of the client's")
 def test_what_is_kept_goes_with_the_task_and_the_session(make_client: MakeClient) -> None:
     client = make_client()
     session = client.new_session(on_error="continue")

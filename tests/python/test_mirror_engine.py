@@ -4,9 +4,12 @@ for, and tells."""
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,16 +413,39 @@ def test_reports_name_the_processes_there(mirrored: Mirrored) -> None:
     assert link.host.engine.executor_pids() == [pid]
 
 
-def test_a_task_that_ran_elsewhere_cannot_be_reproduced_here(
-    mirrored: Mirrored, tmp_path: Any
-) -> None:
-    client, _ = mirrored
+def test_a_task_that_ran_elsewhere_is_reproduced_here(mirrored: Mirrored, tmp_path: Path) -> None:
+    client, link = mirrored
+    large = b"l" * LARGE
     with client.new_session(on_error="continue") as session:
+        made, given = call("echo", blob(large)), blob("given")
+        made.keep_outputs()
+        given.keep()
+        joined = call("concat", made, given)
         bad = call("fail", blob("because"))
         session.submit()
         session.wait_all()
-        with pytest.raises(UsageError, match="needs a governor inside of this process"):
-            bad.reproduce(str(tmp_path / "case"))
+        alone = [bad.reproduce(tmp_path / "bad"), joined.reproduce(tmp_path / "joined")]
+        assert link.fetched == [made.output.id.id]
+    runs = [subprocess.run([line], capture_output=True, text=True) for line in alone]
+    assert runs[0].returncode != 0
+    assert "because" in runs[0].stderr
+    assert runs[1].returncode == 0, runs[1].stderr
+    assert (tmp_path / "joined" / "outputs" / "0").read_bytes() == large + b"given"
+
+
+def test_what_is_gone_elsewhere_is_named_by_reproduce(mirrored: Mirrored, tmp_path: Path) -> None:
+    client, _ = mirrored
+    with client.new_session(on_error="continue") as session:
+        made = call("echo", blob("because"), outputs=("reason",))
+        bad = call("fail", made)
+        session.submit()
+        session.wait_all()
+        with pytest.raises(UsageError) as caught:
+            bad.reproduce(tmp_path / "case")
+        assert "input 0" in str(caught.value)
+        assert "'reason' of task cpptester/echo" in str(caught.value)
+        assert "keep() it" in str(caught.value)
+        assert not (tmp_path / "case").exists() or not os.listdir(tmp_path / "case")
 
 
 @pytest.mark.embedded("is about an engine of its own")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
+import engines
 import pytest
+from rain.client import Task
 from rain.engine import frames
 from rain.governor import unix_service
 from rain.governor.host import Host
@@ -63,3 +67,34 @@ def test_lines_for_a_client_that_does_not_read_are_lost_from_a_number_on(
     other.close()
     client.start()
     client.end(0.0)
+
+
+def test_a_client_that_leaves_hears_lines_that_are_late(
+    executors: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaves = threading.Event()
+    hand_on, close_sessions = (
+        unix_service._Client._queue_log_lines,
+        unix_service._Client._close_sessions,
+    )
+
+    def late(client: Any, lines: list[Any], lost: int) -> None:
+        leaves.wait()
+        time.sleep(0.1)  # in which a service that does not wait has ended the connection
+        hand_on(client, lines, lost)
+
+    def close(client: Any) -> None:
+        close_sessions(client)
+        leaves.set()
+
+    monkeypatch.setattr(unix_service._Client, "_queue_log_lines", late)
+    monkeypatch.setattr(unix_service._Client, "_close_sessions", close)
+    caplog.set_level(logging.INFO, "rain.executor")
+    with engines.standalone({"executors": executors, "cpus": 1}) as client:
+        with client.new_session() as session:
+            config = {"log": [[20, "late"]], "debug": [], "repeat": 5, "then": "return"}
+            Task((), 1, task_type="cpptester/say", config=config)
+            session.submit()
+            session.wait_all()
+        client.close()
+        assert [record.getMessage() for record in caplog.records] == ["late"] * 5

@@ -224,7 +224,8 @@ class Task(_core.TaskBase, Future):
         Without client and governor: in a debugger, under valgrind or perf, as often as you like.
         The inputs of the first 8 failed tasks of a session are kept for this, as long as the task
         and the session live and memory is not short; other tasks can be reproduced while their
-        inputs are there. docs/debugging.md says what is in the directory.
+        inputs are there. On a service or cluster, inputs that other tasks made have to be kept.
+        docs/debugging.md says what is in the directory.
 
         Parameters
         ----------

@@ -38,6 +38,7 @@ _WATCH_SECONDS = 0.25
 _PULSE_SECONDS = 5.0  # between two questions whether the server is there,
 _SILENCE_SECONDS = 15.0  # and how long an answer may take
 _CLOSE_SECONDS = 4.0
+_LOG_SECONDS = 2.0  # for lines of tasks, before
 _REACT_SECONDS = 1.0  # between two looks at where lost data are made again
 
 
@@ -263,6 +264,9 @@ class ClusterLink:
         # Governors that can't be reached directly, and when to try again.
         self._indirect: dict[str, float] = {}
         self._work: set[asyncio.Task[None]] = set()  # uploads on their way
+        self._has_submitted = False
+        self._logging: set[str] = set()  # governors that have lines to send before the end
+        self._all_logged = threading.Event()
         self._has_offers = threading.Event()
         self._changed = asyncio.Event()  # set and replaced when a part has moved on
         self._watch: concurrent.futures.Future[None] | None = None
@@ -308,11 +312,21 @@ class ClusterLink:
         if self._watch is not None:
             self._watch.cancel()
         if self._dask.status == "running":
+            self._wait_for_logs()
             self._tell(do="bye")
         if self._own:
             self._dask.close(timeout=_CLOSE_SECONDS)
         elif self._dask.status == "running":
             self._dask.unsubscribe_topic(self._topic)
+
+    def _wait_for_logs(self) -> None:
+        """Until each governor has sent what tasks that ended had logged, but not for long."""
+        with self._lock:
+            self._logging = set(self._offers) if self._has_submitted else set()
+        if not self._logging:
+            return
+        self._tell(do="drain_logs")
+        self._all_logged.wait(_LOG_SECONDS)
 
     # ---- what the engine tells
 
@@ -324,6 +338,7 @@ class ClusterLink:
         from rain.governor import relay
 
         with self._lock:
+            self._has_submitted = True
             session = self._sessions[submission.session_id]
             offers = [{"buildin", *offer["executors"]} for offer in self._offers.values()]
         slots = relay.PARTS_IN_FLIGHT * max(1, len(offers))
@@ -704,6 +719,9 @@ class ClusterLink:
     def _do_governors(self, offers: dict[str, dict[str, Any]]) -> None:
         with self._lock:
             self._offers = offers
+            gone = self._logging - offers.keys()
+        for address in gone:
+            self._do_logs_drained(address)
         if offers:
             self._has_offers.set()
 
@@ -800,6 +818,12 @@ class ClusterLink:
         if self._engine is not None:
             self._engine.logs().push([_log_line(line) for line in lines], lost)
 
+    def _do_logs_drained(self, worker: str) -> None:
+        with self._lock:
+            self._logging.discard(worker)
+            if not self._logging:
+                self._all_logged.set()
+
     def _part(self, key: Any) -> _Part | None:
         """The part of a key, of whatever kind."""
         with self._lock:
@@ -889,7 +913,7 @@ def _joined(operation: str, answers: dict[str, Any]) -> Any:
     """Put the governors' answers together."""
     known = [answer for answer in answers.values() if answer is not None]
     match operation:
-        case "announced_signature":
+        case "announced_signature" | "command_of":
             return known[0] if known else None
         case "learn_tasks" | "announced_tasks":
             tasks = {line[0]: line for answer in known for line in answer}

@@ -84,8 +84,9 @@ class Host:
         self._owners: dict[int, tuple[str, int]] = {}  # of sessions, ended ones, too
         self._events: LoggedEvents | None = None  # made for the first who asks
         self._looked_at: SharedSource | None = None  # made for the first page
+        self._log_queue = engine.logs()
         self._log_lines = threading.Thread(
-            target=self._hand_out_log_lines, args=(engine.logs(),), name="rain-log", daemon=True
+            target=self._hand_out_log_lines, args=(self._log_queue,), name="rain-log", daemon=True
         )
         self._log_lines.start()
 
@@ -315,7 +316,15 @@ class Host:
                 return self._events_since(**arguments)
             case "look_away":
                 return self._shared_source().look_away(client)
-            case "learn_tasks" | "announced_tasks" | "ping" | "status" | "store" | "logs":
+            case (
+                "command_of"
+                | "learn_tasks"
+                | "announced_tasks"
+                | "ping"
+                | "status"
+                | "store"
+                | "logs"
+            ):
                 return getattr(self, operation)(**arguments)
         raise UsageError(f"this governor does not know the question {operation!r}")
 
@@ -366,6 +375,39 @@ class Host:
                 )
                 self._looked_at = SharedSource(source)
             return self._looked_at
+
+    def command_of(self, executor: str) -> dict[str, Any] | None:
+        """Return how processes of the type are started, for Task.reproduce(); None: none are."""
+        spec = self.executors.get(executor)
+        if spec is None:
+            return None
+        if self.engine.announced_tasks(executor) == []:
+            raise UsageError(
+                f"executor {executor!r} is built with a library of Rain 0.4 (protocol cbor-1), "
+                "which can't run a task alone; build it with this one"
+            )
+        return {
+            "governor": self.name,
+            "host": os.uname().nodename,
+            "argv": list(spec.argv),
+            "environment": list(spec.environment),
+            "inherited": config.library_paths(),
+            "cwd": spec.cwd,
+            "threads": spec.threads,
+        }
+
+    def drain_logs(self, seconds: float) -> None:
+        """Wait until the lines of tasks that have ended are handed on, but not longer than this.
+
+        Those of sessions that were closed, too.
+        """
+        deadline = time.monotonic() + seconds
+        while (
+            not self._log_queue.idle()
+            and self._log_lines.is_alive()
+            and time.monotonic() < deadline
+        ):
+            time.sleep(0.001)
 
     # ---- its end ----
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("rain.governor")
 _FLUSH_SECONDS = 0.1
+_LOG_SECONDS = 2.0
 _READY_SECONDS = 0.01  # how often a running part's objects are looked for
 _RETIRE_SECONDS = 1.0  # in which GovernorPlugin notices that its governor has ended
 
@@ -110,6 +111,7 @@ class PartRunner:
         self._sessions: dict[tuple[str, int], _Session] = {}
         self._work: dict[Any, _Running | asyncio.Future[Any]] = {}  # by Dask's key
         self._suspects = asyncio.Lock()
+        self._drains: set[asyncio.Task[None]] = set()
         worker.stream_handlers[relay.TO_GOVERNOR] = self._from_relay
         worker.handlers[relay.ASK] = self.ask
         worker.handlers[FETCH] = self.fetch
@@ -261,8 +263,7 @@ class PartRunner:
         session.look_for_early()
 
     def _take_log(self, of: tuple[str, int], lines: list[_core.LogTuple], lost: int) -> None:
-        if of in self._sessions:
-            self.tell(client=of[0], do="log", session=of[1], lines=lines, lost=lost)
+        self.tell(client=of[0], do="log", session=of[1], lines=lines, lost=lost)
 
     def resolve(self, key: Any, ref: BlobRef) -> None:
         """An object of a running part is there: make it Dask's without waiting for the part."""
@@ -398,6 +399,17 @@ class PartRunner:
 
     def _do_close(self, client: str, session: int) -> None:
         self._close(client, [session])
+
+    def _do_drain_logs(self, client: str) -> None:
+        """The client leaves, and wants the lines of tasks that have ended first."""
+
+        async def drain() -> None:
+            await asyncio.to_thread(self.host.drain_logs, _LOG_SECONDS)
+            self.tell(client=client, do="logs_drained")
+
+        work = self._loop.create_task(drain())
+        self._drains.add(work)
+        work.add_done_callback(self._drains.discard)
 
     def _do_forget(self, client: str) -> None:
         """The client is gone."""

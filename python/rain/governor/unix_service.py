@@ -42,6 +42,7 @@ _MOST_QUEUED = 100  # messages for a client that does not read; then it is not h
 _MOST_LOG_LINES = 10_000  # likewise; further ones are lost
 _MOST_WAITING = 16  # questions of one client that take their time
 _COMPLAINT_SECONDS = 60.0  # between two lines about the same kind of stranger
+_LOG_SECONDS = 2.0  # for lines of tasks, when their client leaves
 _ENDING_SECONDS = 1.0  # for a client to take the news that the service ends
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -511,6 +512,7 @@ class _Client:
             while (header := self._connection.receive()) is not None:
                 if header.get("do") == "leave":
                     self._close_sessions()
+                    self._host.drain_logs(_LOG_SECONDS)
                     self._queue({})  # after what is on its way
                     self._sender.join()
                     break

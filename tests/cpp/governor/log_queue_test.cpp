@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 
 namespace rain {
@@ -67,6 +68,24 @@ TEST(LogQueue, drops_and_counts_lines_beyond_its_bounds) {
   EXPECT_EQ(taken.dropped, 2u + 1u + 7u);
   queue.push(line("again"));
   EXPECT_EQ(queue.wait().lines.size(), 1u);
+}
+
+TEST(LogQueue, is_idle_when_its_taker_is_back_for_more) {
+  LogQueue queue;
+  EXPECT_FALSE(queue.idle()) << "nobody takes yet";
+  queue.push(line("first"));
+  std::atomic<bool> may_go_on{false};
+  std::thread taker([&] {
+    while (!queue.wait().closed)
+      while (!may_go_on) std::this_thread::yield();
+  });
+  EXPECT_FALSE(queue.idle()) << "waiting, or in the taker's hands";
+  may_go_on = true;
+  while (!queue.idle()) std::this_thread::yield();
+  queue.push(line("second"));
+  queue.close();
+  taker.join();
+  EXPECT_TRUE(queue.idle());
 }
 
 TEST(LogQueue, is_closed_in_a_forked_child) {

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -549,12 +551,46 @@ TEST_F(MirrorTest, a_lost_connection_fails_everything) {
   EXPECT_EQ(governor->wait({a, b}, {}, {}), Governor::Wait::done);
 }
 
+std::string content(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST_F(MirrorTest, writes_a_call_of_inputs_that_are_here) {
+  const auto s = session(OnError::continue_);
+  const auto made = task(s), other = task(s, {}, false);
+  const auto given = constant(s, std::string(20'000, 'c'));
+  const auto good = task(s, {given, out(made)}), bad = task(s, {given, out(other)});
+  submit(s, {made, other, good, bad}, {given});
+  apply(s, {finished(made, 5), finished(other)});
+  apply(s, {failed(good), failed(bad)});
+  std::string place = ::testing::TempDir() + "mirror-XXXXXX";
+  ASSERT_NE(::mkdtemp(place.data()), nullptr);
+  const auto refusal = [&](const TaskRef& of) -> std::string {
+    try {
+      governor->write_call(of, place);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(refusal(bad).find("input 1 of task " + bad->id.to_string()), std::string::npos);
+  EXPECT_NE(refusal(bad).find("keep()"), std::string::npos) << refusal(bad);
+  EXPECT_NE(refusal(good), "") << "nobody has fetched it";
+  ASSERT_EQ(governor->remote_objects({out(made)}).size(), 1u);
+  governor->supply(out(made)->id, governor->put(ByteView(std::string_view("fetch"))));
+  EXPECT_EQ(refusal(good), "");
+  EXPECT_EQ(content(place + "/inputs/0"), std::string(20'000, 'c'));
+  EXPECT_EQ(content(place + "/inputs/1"), "fetch");
+  EXPECT_NE(content(place + "/call"), "");
+  std::filesystem::remove_all(place);
+}
+
 TEST_F(MirrorTest, refuses_what_only_an_engine_that_runs_tasks_can_do) {
   const auto s = session();
   const auto a = task(s);
   submit(s, {a});
   apply(s, {failed(a)});
-  EXPECT_THROW(governor->write_call(a, "/tmp/nowhere"), UsageError);
   EXPECT_THROW(governor->learn_tasks("there", {}), UsageError);
   EXPECT_THROW(governor->intern_method("elsewhere/work"), UsageError);
   EXPECT_THROW(governor->intern_method("buildin/nonsense"), UsageError);
