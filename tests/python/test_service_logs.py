@@ -14,7 +14,7 @@ import engines
 import pytest
 from rain.client import Task
 from rain.engine import frames
-from rain.governor import unix_service
+from rain.governor import unix_client
 from rain.governor.host import Host
 
 
@@ -52,10 +52,10 @@ def test_lost_lines_are_told_to_each_client_once() -> None:
 def test_lines_for_a_client_that_does_not_read_are_lost_from_a_number_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(unix_service, "_MOST_LOG_LINES", 10)
+    monkeypatch.setattr(unix_client, "_MOST_LOG_LINES", 10)
     one, other = socket.socketpair()
     service: Any = SimpleNamespace(host=None, forget=lambda client: None)
-    client = unix_service._Client(service, frames.Connection(one), "x", os.getpid(), 0)
+    client = unix_client.UnixClient(service, frames.Connection(one), "x", os.getpid(), 0)
     for number in range(7):
         client._queue_log_lines([number, -number], 1)
     taken = [client._take()[0] for _ in range(len(client._outbox))]
@@ -74,8 +74,8 @@ def test_a_client_that_leaves_hears_lines_that_are_late(
 ) -> None:
     leaves = threading.Event()
     hand_on, close_sessions = (
-        unix_service._Client._queue_log_lines,
-        unix_service._Client._close_sessions,
+        unix_client.UnixClient._queue_log_lines,
+        unix_client.UnixClient._close_sessions,
     )
 
     def late(client: Any, lines: list[Any], lost: int) -> None:
@@ -87,8 +87,8 @@ def test_a_client_that_leaves_hears_lines_that_are_late(
         close_sessions(client)
         leaves.set()
 
-    monkeypatch.setattr(unix_service._Client, "_queue_log_lines", late)
-    monkeypatch.setattr(unix_service._Client, "_close_sessions", close)
+    monkeypatch.setattr(unix_client.UnixClient, "_queue_log_lines", late)
+    monkeypatch.setattr(unix_client.UnixClient, "_close_sessions", close)
     caplog.set_level(logging.INFO, "rain.executor")
     with engines.standalone({"executors": executors, "cpus": 1}) as client:
         with client.new_session() as session:

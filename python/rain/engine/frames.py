@@ -9,7 +9,7 @@ Version 1. A connection carries frames in both directions, one after the other:
 
 The client begins with {"rain": "client", "version": 1, "release", "program", "pid"}; the service
 answers {"rain": "governor", "version": 1, "release", …} with what it offers, or "error". Everything
-after that is in rain.engine.standalone (the client's side) and rain.governor.unix_service.
+after that is in rain.engine.standalone (the client's side) and rain.governor.unix_client.
 
 `version` goes up when an older side would misunderstand a newer one, and for no other reason: keys
 that are not known are ignored.
