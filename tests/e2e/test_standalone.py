@@ -273,13 +273,14 @@ def test_clients_dont_see_each_other(running: Service, commands: dict[str, Any])
         results = []
         for number, session in enumerate((ours, theirs)):
             with session.bind_only():
-                results.append(call("cpptester/fill", size=10_000, byte=number).output)
+                results.append(call("cpptester/fill", size=10_000 + number, byte=number).output)
         assert [each.fetch().get_bytes()[:1] for each in results] == [b"\0", b"\1"]
         with ours.bind_only(), pytest.raises(TaskException):
             call("cpptester/fail", b"x").output.fetch()
         works("cpptester", theirs)
         assert {each["name"] for each in sessions(running)} == {"a", "b"}
-        assert len(one.store()) < len(standalone.ask(running.path, "store")[0]["blobs"])
+        assert 10_001 in [each[3] for each in standalone.ask(running.path, "store")[0]["blobs"]]
+        assert 10_001 not in [each.size for each in one.store()]
         one.close()
         works("pytester", theirs)
         assert {each["name"] for each in sessions(running)} == {"b"}
