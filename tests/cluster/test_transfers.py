@@ -23,6 +23,7 @@ from rain.client import Client, RainException, blob
 from rain.engine import trees
 from rain.governor import comms, following
 from rain.governor.pieces import BlobRef, Bundle
+from rain.governor.pieces import _serialize_bundle as serialize_bundle
 from tasks import call
 
 PIECE = following.FOLLOWS_BYTES
@@ -349,6 +350,106 @@ def test_a_file_that_cannot_be_read_is_an_error_of_its_object_alone(
                     result["tree"].frames()
 
     run(test)
+
+
+@pytest.mark.parametrize("error", [RecursionError("too deep"), ValueError(), OSError()])
+def test_whatever_goes_wrong_while_packing_is_an_error_of_the_object(
+    local: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def pack(path: str) -> Iterator[bytes]:
+        yield bytes(2 * PIECE)
+        raise error
+
+    monkeypatch.setattr(trees, "pack", pack)
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            for result in await ends.exchange(tree=tree_ref(tmp_path), data=ref_of(bytes(PIECE))):
+                assert bytes_of(result["data"]) == bytes(PIECE)
+                with pytest.raises(OSError, match=str(error) or type(error).__name__):
+                    result["tree"].frames()
+
+    run(test)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), OverflowError("no room")])
+def test_whatever_goes_wrong_while_receiving_is_a_lost_connection(
+    local: Client, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Of other exceptions Dask would make a task that waits forever."""
+    rooms: list[int] = []
+
+    def room(self: comms.Place, size: int) -> bytearray:
+        rooms.append(size)
+        if len(rooms) == 2:  # of the answer
+            raise error
+        return bytearray(size)
+
+    monkeypatch.setattr(comms.Place, "room", room)
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            with pytest.raises(CommClosedError, match="no room"):
+                await ends.exchange(data=ref_of(bytes(PIECE)))
+            assert ends.here.closed()
+
+    run(test)
+
+
+@pytest.mark.parametrize("length", [1 << 40, (1 << 64) - 1])
+def test_a_length_that_no_sender_of_ours_says_ends_the_connection(
+    local: Client, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    async def send(self: comms.TCP, ref: BlobRef) -> int:
+        await self.stream.write(comms._LENGTH.pack(length) + comms._LENGTH.pack(1 << 60))
+        return 0
+
+    monkeypatch.setattr(comms.TCP, "_send", send)
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            with contextlib.suppress(CommClosedError):
+                await ends.here.write({"tree": to_serialize(tree_ref(Path("no")))})
+            with pytest.raises(CommClosedError):
+                await ends.here.read()
+            assert ends.got.empty()
+
+    run(test)
+
+
+def fail_to_load() -> None:
+    raise ValueError("this cannot be read")
+
+
+class NotToBeRead:
+    def __reduce__(self) -> Any:
+        return fail_to_load, ()
+
+
+def test_bytes_after_a_message_that_cannot_be_read_are_no_next_message(local: Client) -> None:
+    async def test() -> None:
+        async with connected(local) as ends:
+            with contextlib.suppress(CommClosedError):
+                await ends.here.write(
+                    {"data": to_serialize(ref_of(bytes(PIECE))), "n": to_serialize(NotToBeRead())}
+                )
+            while ends.there is None or not ends.there.closed():
+                await asyncio.sleep(0.01)
+
+    run(test)
+
+
+def test_nothing_follows_of_a_bundle_that_cannot_be_written() -> None:
+    broken = BlobRef(size=1)
+    broken.fail("gone")
+    leaving: list[BlobRef] = [ref_of(bytes(PIECE))]
+    before = following.LEAVING.set(leaving)
+    try:
+        with pytest.raises(OSError, match="gone"):
+            serialize_bundle(Bundle({1: ref_of(bytes(PIECE)), 2: broken}))
+    finally:
+        following.LEAVING.reset(before)
+    assert len(leaving) == 1
 
 
 # ---- governors

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import mmap
 import struct
 import weakref
@@ -33,9 +34,12 @@ from rain.governor import following
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from rain.governor.pieces import BlobRef
+
+_log = logging.getLogger("rain.governor")
 
 VERSION = 1
 _KEY = "rain"  # in handshakes, and in the arguments of connectors
@@ -132,15 +136,9 @@ class _Following(tcp.TCP):  # type: ignore[misc]
             count = await super().write(msg, serializers, on_error)
         finally:
             following.LEAVING.reset(before)
-        if leaving:
-            try:
-                for ref in leaving:
-                    count += await self._send(ref)
-            except StreamClosedError as error:
-                raise self._broken(error) from error
-            except BaseException:
-                self.abort()
-                raise
+        with self._whole():
+            for ref in leaving:
+                count += await self._send(ref)
         return count
 
     async def read(self, deserializers: Any = None) -> Any:
@@ -150,22 +148,38 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         before = following.COMING.set(coming)
         try:
             msg = await super().read(deserializers)
+        except BaseException:
+            if coming:  # their bytes would be the next message
+                self.abort()
+            raise
         finally:
             following.COMING.reset(before)
-        if coming:
-            try:
-                for number in sorted(coming):
-                    await self._receive(coming[number])
-            except StreamClosedError as error:
-                raise self._broken(error) from error
-            except BaseException:
-                self.abort()
-                raise
+        with self._whole():
+            if len(coming) != max(coming, default=-1) + 1:
+                raise ValueError(f"of what follows a message only {sorted(coming)} are its objects")
+            for number in sorted(coming):
+                await self._receive(coming[number])
         return msg
 
-    def _broken(self, error: StreamClosedError) -> CommClosedError:
-        self.abort()
-        return CommClosedError(f"in {self}: {error.real_error or error}")
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What ends within ends the connection: nobody can tell where the next message begins.
+
+        To Dask it is lost, whatever has happened: then it tries again, and of other exceptions it
+        makes tasks that wait forever.
+        """
+        try:
+            yield
+        except StreamClosedError as error:
+            self.abort()
+            raise CommClosedError(f"in {self}: {error.real_error or error}") from error
+        except Exception as error:
+            _log.exception("the bytes of an object could not be passed on over %s", self)
+            self.abort()
+            raise CommClosedError(f"in {self}: {type(error).__name__}: {error}") from error
+        except BaseException:
+            self.abort()
+            raise
 
     def _open_stream(self) -> Any:
         if self.stream is None:
@@ -189,8 +203,8 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         while True:
             try:
                 piece = await asyncio.to_thread(next, pieces, b"")
-            except OSError as error:
-                text = str(error).encode()
+            except Exception as error:
+                text = (str(error) or type(error).__name__).encode(errors="replace")[:_MOST_BYTES]
                 await stream.write(_LENGTH.pack(_ERROR) + _LENGTH.pack(len(text)) + text)
                 return count
             stream.write(_LENGTH.pack(len(piece)))
@@ -219,11 +233,11 @@ class _Following(tcp.TCP):  # type: ignore[misc]
         frames = list[memoryview]()
         while length := await self._receive_length(stream):
             if length == _ERROR:
-                text = await stream.read_bytes(await self._receive_length(stream))
+                length = await self._receive_length(stream)
+                text = await stream.read_bytes(_checked(length))
                 ref.fail(text.decode(errors="replace"))
                 return
-            if length > _MOST_BYTES:
-                raise StreamClosedError(ValueError(f"a piece of {length} bytes"))
+            _checked(length)
             piece = bytearray(length)
             await stream.read_into(piece)
             frames.append(memoryview(piece))
@@ -232,6 +246,12 @@ class _Following(tcp.TCP):  # type: ignore[misc]
     async def _receive_length(self, stream: Any) -> int:
         (length,) = _LENGTH.unpack(await stream.read_bytes(_LENGTH.size))
         return int(length)
+
+
+def _checked(length: int) -> int:
+    if length > _MOST_BYTES:
+        raise ValueError(f"a piece of {length} bytes, more than {_MOST_BYTES}")
+    return length
 
 
 class TCP(_Following):

@@ -6,10 +6,12 @@ and all.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from rain import _core
@@ -36,6 +38,19 @@ def send_later(ref: BlobRef) -> int | None:
         return None
     leaving.append(ref)
     return len(leaving) - 1
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Objects that one value of a message has: if it can't be written, none of them follows."""
+    leaving = LEAVING.get()
+    count = len(leaving or ())
+    try:
+        yield
+    except BaseException:
+        if leaving is not None:
+            del leaving[count:]
+        raise
 
 
 def receive_later(ref: BlobRef, number: int) -> None:

@@ -70,7 +70,7 @@ class BlobRef:
 
     def fail(self, why: str) -> None:
         """The sender could not read the bytes."""
-        self._failed = why
+        self._failed = why or "the sender could not read it"
 
     def settle(self, view: _core.Blob) -> None:
         """The bytes of the frames are in the store now, where `view` is of them."""
@@ -231,10 +231,11 @@ def _deserialize_ref(header: dict[str, Any], frames: list[Any]) -> BlobRef:
 
 def _serialize_bundle(bundle: Bundle) -> tuple[dict[str, Any], Frames]:
     described, frames = [], list[memoryview]()
-    for object_id, ref in bundle.refs.items():
-        its_header, its_frames = _described(ref)
-        described.append((object_id, *its_header))
-        frames.extend(its_frames)
+    with following.together():
+        for object_id, ref in bundle.refs.items():
+            its_header, its_frames = _described(ref)
+            described.append((object_id, *its_header))
+            frames.extend(its_frames)
     return {"refs": described, "dropped": sorted(bundle.dropped)}, frames
 
 
