@@ -201,6 +201,39 @@ def test_an_upload_that_is_lost_is_uploaded_again(two: Cluster) -> None:
         client.close()
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_an_upload_that_nobody_needs_any_more_is_there_for_a_second_run(
+    place: Path, commands: dict[str, Any], monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Unless the client is short of memory: then the error says so."""
+    from rain.engine import cluster as engine
+
+    content = os.urandom(500_000)
+    if not there:
+        monkeypatch.setattr(engine, "_MOST_ASIDE", 0)
+    with cluster(place, commands, governors=1) as made:
+        client = made.client()
+        with client.new_session() as session:
+            task = call("cpptester/concat", content, b"1")
+            task.keep_outputs()
+            session.submit()
+            task.wait()
+            made.add_governor("g2")
+            made.kill(made.governors[0])
+            if there:
+                assert task.output.fetch().get_bytes() == content + b"1"
+            else:
+                with pytest.raises(RainException, match="and was short of memory"):
+                    task.output.fetch()
+            session.unkeep([task.output])
+            link: Any = client._engine._link  # type: ignore[attr-defined]
+            wait_until(lambda: not link._sessions[1].uploads, "the client lets go of it")
+            assert link._aside_bytes == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RainWarning)
+            client.close()
+
+
 def test_a_task_that_kills_its_governor_twice_fails_with_that_cause(
     two: Cluster, place: Path
 ) -> None:

@@ -39,6 +39,7 @@ _PULSE_SECONDS = 5.0  # between two questions whether the server is there,
 _SILENCE_SECONDS = 15.0  # and how long an answer may take
 _CLOSE_SECONDS = 4.0
 _LOG_SECONDS = 2.0  # for lines of tasks, before
+_MOST_ASIDE = 0.25  # of this client's store: constants for parts that may run again
 _REACT_SECONDS = 1.0  # between two looks at where lost data are made again
 
 
@@ -261,6 +262,9 @@ class ClusterLink:
         self._sessions: dict[int, _Session] = {}
         self._offers: dict[str, dict[str, Any]] = {}  # by address
         self._notes: list[str] = []
+        # Constants that only a second run could need, oldest first: (session, object): bytes.
+        self._aside: dict[tuple[int, int], int] = {}
+        self._aside_bytes, self._most_aside = 0, 0.0
         # Governors that can't be reached directly, and when to try again.
         self._indirect: dict[str, float] = {}
         self._work: set[asyncio.Task[None]] = set()  # uploads on their way
@@ -299,8 +303,10 @@ class ClusterLink:
         return not self._own and bool(getattr(self._dask.cluster, "plan", ()))
 
     def start(self, engine: MirrorEngine, /) -> None:
+        from rain import _core
         from rain.governor import following
 
+        self._most_aside = _MOST_ASIDE * _core.Engine.store_usage(engine)["budget_bytes"]
         self._engine = engine
         following.use_for(self._dask.rpc, (), engine)
         self._watch = asyncio.run_coroutine_threadsafe(self._look_after(), self._loop)
@@ -480,7 +486,7 @@ class ClusterLink:
             if its is None:
                 return
             for object_id in objects:
-                futures.append(its.uploads.pop(object_id, None))
+                futures.append(self._set_aside(its, object_id))
                 part = its.by_output.pop(object_id, None)
                 if part is not None and object_id in part.outputs:
                     part.outputs.discard(object_id)
@@ -491,9 +497,33 @@ class ClusterLink:
             if part.outputs or not part.ended:
                 self._tell(do="unkeep", key=part.key, objects=ids)
 
+    def _set_aside(self, its: _Session, object_id: int) -> Any:
+        """A constant that this client has no use for: parts that have taken it may run again.
+
+        It goes when Dask forgets it, or to make room. The caller drops the result.
+        """
+        future, blob = its.uploads.get(object_id, (None, None))
+        if blob is None or future is None:
+            return None
+        its.uploads[object_id] = None, blob
+        self._aside[its.number, object_id] = len(blob)
+        self._aside_bytes += len(blob)
+        while self._aside_bytes > self._most_aside:
+            self._forget_aside(*next(iter(self._aside)))
+        return future
+
+    def _forget_aside(self, session: int, object_id: int) -> None:
+        size = self._aside.pop((session, object_id), None)
+        if size is not None:
+            self._aside_bytes -= size
+            if session in self._sessions:
+                self._sessions[session].uploads.pop(object_id, None)
+
     def close_session(self, session: int, /) -> None:
         with self._lock:
             its = self._sessions.pop(session, None)
+            for aside in [each for each in self._aside if each[0] == session]:
+                self._forget_aside(*aside)
         if its is not None:
             for part in its.parts:
                 part.future = None
@@ -580,10 +610,6 @@ class ClusterLink:
         missing = set(objects)
         while missing:
             changed = self._changed
-            if part.failed:
-                raise RainException(
-                    f"the data of object {session}:{min(missing)} were lost: {part.failed}"
-                )
             for address in await self._holders(part):
                 try:
                     reply = await self._request(
@@ -596,11 +622,15 @@ class ClusterLink:
                     missing.discard(object_id)
                 if not missing:
                     return
-                if reply["ended"] and part.ended:
+                if reply["ended"] and part.ended and not part.failed:
                     why = "it was lost and could not be made again" if part.starts > 1 else ""
                     raise RainException(
                         f"object {session}:{min(missing)} has no data: {why or 'it was unkept'}"
                     )
+            if part.failed:
+                raise RainException(
+                    f"the data of object {session}:{min(missing)} were lost: {part.failed}"
+                )
             if self._closed or part.future is None:
                 raise RainException(f"object {session}:{min(missing)} has no data any more")
             with contextlib.suppress(asyncio.TimeoutError):
@@ -677,8 +707,16 @@ class ClusterLink:
             with self._lock:
                 its = self._sessions.get(key[2])
                 found = None if its is None else its.uploads.get(object_id)
+            if its is None:
+                return
             if found is None:
-                return  # nobody needs it any more, and the governor will be told
+                self._fail_those_with(
+                    key[2],
+                    object_id,
+                    "it is not in the client any more, which needs it no more and was short of "
+                    "memory: keep() it, so that what is lost with a governor can be made again",
+                )
+                return
             try:
                 ref = to_serialize(BlobRef.of(found[1]))
                 await self._request(address, UPLOAD, key=key, ref=ref)
@@ -692,13 +730,14 @@ class ClusterLink:
             await asyncio.sleep(_REACT_SECONDS)
 
     def _fail_those_with(self, session: int, object_id: int, why: str) -> None:
+        """Those that wait to run, or to run again; what others have made stays."""
         with self._lock:
-            waiting = [
+            needy = [
                 part
                 for part in self._parts(session)
-                if object_id in part.uploads and not part.ended
+                if object_id in part.uploads and not (part.ended and part.future is None)
             ]
-        for part in waiting:
+        for part in needy:
             self._fail(part.key, f"its input {session}:{object_id} was not sent: {why}", died=False)
 
     # ---- messages: on the loop of the Dask client
@@ -813,6 +852,11 @@ class ClusterLink:
         work = self._loop.create_task(self._bring(worker, key, object))
         self._work.add(work)
         work.add_done_callback(self._work.discard)
+
+    def _do_forgotten(self, key: Any) -> None:
+        """Nothing that was made with a constant can be asked for again."""
+        with self._lock:
+            self._forget_aside(key[2], key[3])
 
     def _do_log(self, session: int, lines: list[Any], lost: int, worker: str) -> None:
         if self._engine is not None:

@@ -24,7 +24,8 @@ _log = logging.getLogger("rain.server")
 
 # Keys of ours are PREFIX-{kind}-{client}-{session}-{number}; Dask takes the first as their group.
 PART_PREFIX = "rain_part"
-PREFIXES = (PART_PREFIX, "rain_object", "rain_upload")
+UPLOAD_PREFIX = "rain_upload"
+PREFIXES = (PART_PREFIX, "rain_object", UPLOAD_PREFIX)
 
 # A client of ours is named by its Dask client and itself: several may share one.
 CLIENT_SEPARATOR = "/"
@@ -225,6 +226,8 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             self._again.discard(key)
             for part in self.scheduler.tasks[key].dependencies:
                 self._tell_holders(part.key, do="unkeep", objects=[key[3]])
+        if finish == "forgotten" and key[0] == UPLOAD_PREFIX:
+            self.tell_client(key[1], do="forgotten", key=key)
         if finish in ("erred", "forgotten"):
             self._started.pop(key, None)
             self._deaths.pop(key, None)
