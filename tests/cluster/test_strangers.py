@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -375,3 +376,26 @@ def test_a_server_with_another_dask_is_named(place: Path) -> None:
         assert server.wait() == 0
     finally:
         server.end()
+
+
+class Processing:
+    """What the relay looks at of a Dask worker."""
+
+    def __init__(self, *keys: Any) -> None:
+        self.processing = [SimpleNamespace(key=key) for key in keys]
+
+
+def test_keys_of_any_type_are_no_parts() -> None:
+    """As others that use the same Dask may have them."""
+    from rain.governor.relay import Relay
+
+    keys = (5, 1.5, "", b"", "x", (), (1, 2))
+    worker = Processing(*keys)
+    relay = Relay()
+    relay.offers["tcp://w"] = {}
+    relay.scheduler = SimpleNamespace(
+        extensions={"stealing": object()}, workers={"tcp://w": worker}, running={worker}
+    )
+    relay._balance()
+    for key in keys:
+        relay.transition(key, "processing", "erred")

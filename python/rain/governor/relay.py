@@ -61,6 +61,11 @@ def part_resources(
     return resources | {f"rain resource {name}": amount for name, amount in amounts.items()}
 
 
+def _kind(key: Any) -> str:
+    """The prefix of a key of ours; of others', which may be of any type, nothing to rely on."""
+    return str(key[0]) if isinstance(key, tuple) and key else ""
+
+
 def _guarded(handler: Any) -> Any:
     """An exception in a handler would end the connection that the message came from."""
 
@@ -215,7 +220,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             self.tell_client(name, do="restarted")
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
-        if not isinstance(key, tuple) or key[0] not in PREFIXES:
+        if _kind(key) not in PREFIXES:
             return
         if finish == "erred":
             text = self.scheduler.tasks[key].exception_text
@@ -267,7 +272,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             worker = self.scheduler.workers.get(address)
             if worker is None or worker not in self.scheduler.running:
                 continue
-            parts = [task for task in worker.processing if task.key[0] == PART_PREFIX]
+            parts = [task for task in worker.processing if _kind(task.key) == PART_PREFIX]
             load[worker] = len(parts)
             waiting[worker] = [task for task in parts if task.key not in self._started]
         for thief in load:
