@@ -439,6 +439,33 @@ def test_bytes_after_a_message_that_cannot_be_read_are_no_next_message(local: Cl
     run(test)
 
 
+def test_connections_keep_nothing_of_what_they_passed_on(
+    local: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop keeps contexts: of a session's constant that stayed there, the store kept all."""
+    seen: list[Any] = []
+
+    async def send(self: comms.TCP, ref: BlobRef) -> int:
+        seen.append(sys._getframe(1).f_locals["leaving"])
+        return await plain_send(self, ref)
+
+    def receive_later(ref: BlobRef, number: int) -> None:
+        plain_receive(ref, number)
+        seen.append(following.COMING.get())
+
+    plain_send, plain_receive = comms.TCP._send, following.receive_later
+    monkeypatch.setattr(comms.TCP, "_send", send)
+    monkeypatch.setattr(following, "receive_later", receive_later)
+
+    async def test() -> None:
+        async with connected(local) as ends:
+            await ends.exchange(data=ref_of(bytes(PIECE)))
+            assert len(seen) == 4
+            assert not any(seen)
+
+    run(test)
+
+
 def test_nothing_follows_of_a_bundle_that_cannot_be_written() -> None:
     broken = BlobRef(size=1)
     broken.fail("gone")

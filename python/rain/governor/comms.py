@@ -136,9 +136,12 @@ class _Following(tcp.TCP):  # type: ignore[misc]
             count = await super().write(msg, serializers, on_error)
         finally:
             following.LEAVING.reset(before)
-        with self._whole():
-            for ref in leaving:
-                count += await self._send(ref)
+        try:
+            with self._whole():
+                for ref in leaving:
+                    count += await self._send(ref)
+        finally:
+            leaving.clear()  # the loop may keep the context in which it was told to watch a socket
         return count
 
     async def read(self, deserializers: Any = None) -> Any:
@@ -154,11 +157,14 @@ class _Following(tcp.TCP):  # type: ignore[misc]
             raise
         finally:
             following.COMING.reset(before)
-        with self._whole():
-            if len(coming) != max(coming, default=-1) + 1:
-                raise ValueError(f"of what follows a message only {sorted(coming)} are its objects")
-            for number in sorted(coming):
-                await self._receive(coming[number])
+        try:
+            with self._whole():
+                if len(coming) != max(coming, default=-1) + 1:
+                    raise ValueError(f"of what follows only {sorted(coming)} are in the message")
+                for number in sorted(coming):
+                    await self._receive(coming[number])
+        finally:
+            coming.clear()
         return msg
 
     @contextlib.contextmanager
