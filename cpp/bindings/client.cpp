@@ -34,6 +34,12 @@ std::string text_of(py::handle object) { return py::repr(object); }
 
 }  // namespace
 
+std::vector<graph::Resource> to_resources(const std::vector<ResourceTuple>& tuples) {
+  std::vector<graph::Resource> resources;
+  for (const auto& [name, total, ids] : tuples) resources.push_back({name, total, ids});
+  return resources;
+}
+
 std::shared_ptr<Governor> governor_of(const SessionCore* core) {
   if (!core->engine)
     raise("RainException",
@@ -356,8 +362,16 @@ void submit(const py::object& session) {
   std::vector<ObjectRef> objects = std::exchange(core->draft_objects, {});
   const auto outputs = std::exchange(core->draft_outputs, 0);
   try {
-    const py::gil_scoped_release unlocked;
-    governor->submit(record, tasks, objects);
+    const auto give = [&] {
+      const py::gil_scoped_release unlocked;
+      governor->submit(record, tasks, objects);
+    };
+    try {
+      give();
+    } catch (const graph::InvalidGraph&) {
+      if (!core->engine->learn_offers()) throw;
+      give();
+    }
   } catch (...) {
     --core->submitting;
     if (!core->closed) {
@@ -494,8 +508,6 @@ ExecutorSpec to_spec(const SpecTuple& tuple) {
   return spec;
 }
 
-using ResourceTuple = std::tuple<std::string, std::uint64_t, std::vector<std::string>>;
-
 std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std::uint32_t cpus,
                                     std::uint64_t memory_bytes, std::string launcher,
                                     std::string run_directory,
@@ -507,7 +519,7 @@ std::shared_ptr<Engine> make_engine(const std::vector<SpecTuple>& executors, std
   for (const SpecTuple& executor : executors) options.executors.push_back(to_spec(executor));
   options.cpus = cpus;
   options.memory_bytes = memory_bytes;
-  for (const auto& [name, total, ids] : resources) options.resources.push_back({name, total, ids});
+  options.resources = to_resources(resources);
   options.task_memory_bytes = task_memory_bytes;
   options.launcher_program = std::move(launcher);
   options.run_directory_parent = std::move(run_directory);

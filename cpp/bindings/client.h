@@ -2,8 +2,12 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "governor.h"
 #include "graph/records.h"
@@ -11,6 +15,10 @@
 namespace rain::bindings {
 
 class SessionCore;
+
+/// Name, amount in units of graph::Resource, ids.
+using ResourceTuple = std::tuple<std::string, std::uint64_t, std::vector<std::string>>;
+std::vector<graph::Resource> to_resources(const std::vector<ResourceTuple>& tuples);
 
 /// The governor of a session, to be held during the call. Throws RainException, UsageError.
 std::shared_ptr<Governor> governor_of(const SessionCore* core);

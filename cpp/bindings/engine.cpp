@@ -98,7 +98,14 @@ Governor::Method Engine::intern(PyObject* task_type) {
   std::string name(text, static_cast<std::size_t>(size));
   auto found = methods_.find(name);
   if (found == methods_.end()) {
-    const Governor::Method method = governor()->intern_method(name);
+    const Governor::Method method = [&] {
+      try {
+        return governor()->intern_method(name);
+      } catch (const UsageError&) {
+        if (!learn_offers()) throw;
+      }
+      return governor()->intern_method(name);
+    }();
     found = methods_.emplace(std::move(name), method).first;
     names_.emplace(method.method, &found->first);
   }
@@ -106,6 +113,18 @@ Governor::Method Engine::intern(PyObject* task_type) {
   Py_INCREF(task_type);
   Py_XSETREF(last_task_type_, task_type);
   return last_method_;
+}
+
+void Engine::add_offer(const std::vector<std::string>& executors, std::uint32_t cpus,
+                       std::vector<graph::Resource> resources) {
+  const auto governor = this->governor();
+  cpus_ = std::max(cpus_, cpus);
+  const py::gil_scoped_release unlocked;
+  governor->add_offer(executors, cpus, std::move(resources));
+}
+
+bool Engine::learn_offers() {
+  return py::cast(this, py::return_value_policy::reference).attr("learn_offers")().cast<bool>();
 }
 
 void Engine::drain() {

@@ -36,6 +36,11 @@ class Engine {
 
   const std::string& run_directory() const { return run_directory_; }
   std::uint32_t cpus() const { return cpus_; }
+  /// Of a mirror; see Governor. Releases the GIL.
+  void add_offer(const std::vector<std::string>& executors, std::uint32_t cpus,
+                 std::vector<graph::Resource> resources);
+  /// Asks the Python object, if it is a mirror, whether more is offered by now.
+  bool learn_offers();
   /// Also after close(). Release the GIL.
   std::vector<TaskReport> take_reports();
   std::vector<std::string> take_warnings();
@@ -46,7 +51,7 @@ class Engine {
     if (first_submit_) call_first_submit();
   }
 
-  /// Requires: `task_type` is a str. Throws UsageError.
+  /// Requires: `task_type` is a str. Throws UsageError. May ask others, without the GIL.
   Governor::Method intern(PyObject* task_type);
   /// Valid as long as the Engine.
   const std::string& task_type(std::uint32_t method) const { return *names_.at(method); }
@@ -74,7 +79,7 @@ class Engine {
   static void after_fork_in_child();
 
  private:
-  const std::uint32_t cpus_;
+  std::uint32_t cpus_;
   std::shared_ptr<Governor> governor_;  // null after close()
   std::string run_directory_;
   std::vector<TaskReport> last_reports_;  // of the closed governor

@@ -97,6 +97,12 @@ void supply(const std::shared_ptr<Engine>& engine, std::int32_t session, std::in
   governor->supply({session, object}, taken);
 }
 
+void add_offer(Engine& engine, const std::vector<std::string>& executors, std::uint32_t cpus,
+               const std::vector<ResourceTuple>& resources) {
+  if (engine.closed()) return;
+  engine.add_offer(executors, cpus, to_resources(resources));
+}
+
 void lose(Engine& engine, const std::string& message) {
   if (engine.closed()) return;
   const auto governor = engine.governor();
@@ -130,6 +136,9 @@ void bind_mirror(py::module_& module) {
       .def("supply", &supply)
       .def("make_room", &make_room)
       .def("lose", &lose)
+      .def("add_offer", &add_offer)
+      .def("learn_offers", [](Engine&) { return false; })
+      .def("take_recomputations", [](Engine&) { return py::list(); })
       .def_property_readonly("late_updates", &late_updates)
       .def("fetch_remote", [](Engine&, std::int32_t, const py::object&) {
         throw UsageError("this engine has nowhere to fetch data from");

@@ -110,6 +110,16 @@ struct Governor::Impl {
     throw UsageError("this engine runs its tasks itself: it was not made with mirror=True");
   }
 
+  /// By TypeIndex: those that were registered, the built-in one, late ones.
+  std::vector<std::string> type_names() {
+    std::vector<std::string> names;
+    for (const auto& spec : specs) names.push_back(spec.name);
+    names.emplace_back(builtin::kTypeName);
+    const std::lock_guard lock(late_mutex);
+    names.insert(names.end(), late.begin(), late.end());
+    return names;
+  }
+
   graph::TypeIndex type_of(const std::string& executor) const {
     const auto found = std::find_if(specs.begin(), specs.end(), [&](const ExecutorSpec& spec) {
       return spec.name == executor;
@@ -119,6 +129,8 @@ struct Governor::Impl {
   }
 
   const std::vector<ExecutorSpec> specs;
+  std::mutex late_mutex;
+  std::vector<std::string> late;  // of a mirror: executor types that add_offer() brought
   Runtime runtime;
   Loop loop;
   std::atomic<bool> closed{false}, forked{false};
@@ -147,32 +159,29 @@ Governor::Method Governor::intern_method(const std::string& task_type) {
                      "' has no '/': write '<executor>/<function>', e.g. 'example1/hello'");
   }
   const std::string name = task_type.substr(0, slash);
-  const auto& specs = impl_->specs;
-  if (name == builtin::kTypeName) {
+  if (name == builtin::kTypeName)
     if (auto text = builtin::unknown_type_text(task_type); !text.empty()) throw UsageError(text);
-    return {static_cast<graph::TypeIndex>(specs.size()),
-            impl_->runtime.methods().intern(task_type)};
-  }
-  const auto found = std::find_if(specs.begin(), specs.end(),
-                                  [&](const ExecutorSpec& spec) { return spec.name == name; });
-  if (found == specs.end()) {
+  const std::vector<std::string> names = impl_->type_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) {
     std::string registered;
-    const ExecutorSpec* nearest = nullptr;
+    const std::string* nearest = nullptr;
     std::size_t distance = std::max<std::size_t>(1, name.size() / 3) + 1;
-    for (const auto& spec : specs) {
-      registered += (registered.empty() ? "" : ", ") + spec.name;
-      const std::size_t edits = edit_distance(name, spec.name);
+    for (const auto& each : names) {
+      if (each == builtin::kTypeName) continue;
+      registered += (registered.empty() ? "" : ", ") + each;
+      const std::size_t edits = edit_distance(name, each);
       if (edits < distance) {
         distance = edits;
-        nearest = &spec;
+        nearest = &each;
       }
     }
     throw UsageError("Executor '" + name + "' is not registered (task type '" + task_type + "')" +
-                     (nearest ? "; did you mean '" + nearest->name + "'?" : ";") +
+                     (nearest ? "; did you mean '" + *nearest + "'?" : ";") +
                      " registered: " + (registered.empty() ? "none" : registered) +
                      ", register it with Client(config=...) or Client(executors=...)");
   }
-  return {static_cast<graph::TypeIndex>(found - specs.begin()),
+  return {static_cast<graph::TypeIndex>(found - names.begin()),
           impl_->runtime.methods().intern(task_type)};
 }
 
@@ -454,6 +463,20 @@ std::vector<graph::DataObjectId> Governor::remote_objects(const std::vector<Obje
   std::vector<graph::DataObjectId> ids;
   if (Mirror* mirror = impl_->runtime.mirror()) impl_->run([&] { ids = mirror->ask_for(objects); });
   return ids;
+}
+
+void Governor::add_offer(const std::vector<std::string>& executors, std::uint32_t cpus,
+                         std::vector<graph::Resource> resources) {
+  impl_->mirror();
+  const std::vector<std::string> known = impl_->type_names();
+  {
+    const std::lock_guard lock(impl_->late_mutex);
+    for (const auto& each : executors)
+      if (std::ranges::find(known, each) == known.end() &&
+          std::ranges::find(impl_->late, each) == impl_->late.end())
+        impl_->late.push_back(each);
+  }
+  impl_->run([&] { impl_->runtime.core().on_offered(cpus, std::move(resources)); });
 }
 
 void Governor::supply(graph::DataObjectId object, const std::shared_ptr<graph::ObjectData>& data) {

@@ -106,6 +106,9 @@ class Governor {
   void apply_updates(std::int32_t session, remote::Updates updates);
   /// Those of the objects whose data are finished and not here: to be fetched, and supplied.
   std::vector<graph::DataObjectId> remote_objects(const std::vector<graph::ObjectRef>& objects);
+  /// What they offer, too, from now on.
+  void add_offer(const std::vector<std::string>& executors, std::uint32_t cpus,
+                 std::vector<graph::Resource> resources);
   /// Data of such an object, from put(), allocate() or take_directory(). They stay until the object
   /// is dropped, or until they were viewed and memory is short.
   void supply(graph::DataObjectId object, const std::shared_ptr<graph::ObjectData>& data);

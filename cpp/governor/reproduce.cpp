@@ -33,7 +33,7 @@ UniqueFd create(const std::string& path) {
 }  // namespace
 
 Runtime::CallToReproduce Runtime::call_to_reproduce(const graph::TaskRecord& task) const {
-  if (!is_builtin(task.type) && offers_[task.type].is_foreign)
+  if (task.type < offers_.size() && offers_[task.type].is_foreign)
     throw UsageError("executor '" + specs_[task.type].name +
                      "' is built with a library of Rain 0.4 (protocol cbor-1), which can't run a "
                      "task alone; build it with this one");

@@ -231,6 +231,7 @@ class Runtime final : public builtin::Host, private process::ExecutorSession::Li
 
   /// The executor type `buildin`: one after the registered ones.
   bool is_builtin(graph::TypeIndex type) const { return type == specs_.size(); }
+  std::string type_name(const graph::TaskRecord& task) const;
 
   // Events.
   void on_launcher();

@@ -116,12 +116,17 @@ std::string headline(std::string_view message) {
 
 }  // namespace
 
+std::string Runtime::type_name(const graph::TaskRecord& task) const {
+  const std::string& name = methods_.name(task.method);
+  return name.substr(0, name.find('/'));
+}
+
 TaskReport Runtime::report(const graph::TaskChanged& command) {
   const auto& task = *command.task;
   TaskReport report;
   report.id = task.id;
   report.task_type = methods_.name(task.method);
-  report.executor_type = is_builtin(task.type) ? builtin::kTypeName : specs_[task.type].name;
+  report.executor_type = type_name(task);
   if (const auto* annex = annex_of(task)) report.name = annex->name;
   report.state = command.to;
   report.executor = task.executor.value;

@@ -166,7 +166,7 @@ def test_a_second_run_keeps_what_is_wanted_alone(place: Path, commands: dict[str
 
 
 def test_data_that_only_the_dead_had_are_made_again(two: Cluster) -> None:
-    client = two.client()
+    client = two.client(record=True)
     with client.new_session() as session:
         made = [call("cpptester/fill", size=200_000, byte=i) for i in range(8)]
         for task in made:
@@ -176,6 +176,12 @@ def test_data_that_only_the_dead_had_are_made_again(two: Cluster) -> None:
         two.kill(two.governors[0])
         for i, task in enumerate(made):
             assert task.output.fetch().get_bytes() == bytes([i]) * 200_000
+    report = client.report()
+    assert report.notes
+    for line in report.notes:
+        contains(line, "run again, on governor g2", "lost with governor g1", "made again: 1:")
+        assert line in str(report)
+    assert client.report().notes == []
     with pytest.warns(RainWarning, match="run again"):
         client.close()
 

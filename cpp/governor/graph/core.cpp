@@ -25,6 +25,19 @@ void Core::on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
   state_->end_event();
 }
 
+void Core::on_offered(std::uint32_t cpus, std::vector<Resource> resources) {
+  Options& known = state_->options;
+  known.cpus = std::max(known.cpus, cpus);
+  for (Resource& each : resources) {
+    const auto found = std::find_if(known.resources.begin(), known.resources.end(),
+                                    [&](const Resource& its) { return its.name == each.name; });
+    if (found == known.resources.end())  // tasks have the numbers of the others
+      known.resources.push_back(std::move(each));
+    else if (found->total < each.total)
+      *found = std::move(each);
+  }
+}
+
 void Core::on_prestart(TypeIndex type, std::uint32_t count, TimePoint now) {
   if (state_->lost_cause) return;
   state_->now = now;

@@ -143,6 +143,8 @@ class Core {
   /// Throws InvalidGraph, and nothing changed.
   void on_submit(const SessionRef& session, std::vector<TaskRef> tasks,
                  std::vector<ObjectRef> objects, TimePoint now);
+  /// Options::mirror only: somebody else offers this, too. What was allowed before stays so.
+  void on_offered(std::uint32_t cpus, std::vector<Resource> resources);
   /// Starts processes of the type until there are `count`, for no task yet and within
   /// max_processes. They use no cpus; the next task that would start one gets one of these.
   void on_prestart(TypeIndex type, std::uint32_t count, TimePoint now);

@@ -19,7 +19,7 @@ struct Core::State {
   explicit State(Options given) : options(std::move(given)), executors(options) {}
   ~State();
 
-  const Options options;
+  Options options;  // changed by on_offered() alone
   std::vector<Command> commands;
   TimePoint now{};  // of the event at hand
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rain.common.text import count_text as count_text
 from rain.common.text import text_table
 
 if TYPE_CHECKING:
@@ -38,11 +39,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], flush_left
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
-
-
-def count_text(count: int, what: str) -> str:
-    """Return "1 task", "2 tasks"."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def own_python_first() -> None:

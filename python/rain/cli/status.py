@@ -48,6 +48,9 @@ def _print(service: Service, status: dict[str, Any]) -> None:
             [_governor(governor) for governor in governors],
             flush_left=2,
         )
+    for line in status.get("lacking", []):
+        verb = "waits" if line["tasks"] == 1 else "wait"
+        click.echo(f"{count_text(line['tasks'], 'task')} {verb} for {line['lacks']} now")
     sessions = status.get("sessions", [])
     if sessions:
         click.echo()

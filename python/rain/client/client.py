@@ -304,7 +304,7 @@ class Client:
         """The registered executors: ``client.executors["example1"].hello(obj)`` makes a task."""
         from rain.client.executors import Executors
 
-        return Executors(self._engine, sorted(self._executors))
+        return Executors(self._engine, self._executors)
 
     def update(self, items: Iterable[Item]) -> None:
         """Raise if an item's session has failed; states and infos are always up to date."""
@@ -336,7 +336,8 @@ class Client:
     def report(self) -> Report:
         """Return the tasks that ended since the last call, in the order of their ends.
 
-        A list of TaskReport, which prints as a table.
+        A list of TaskReport, which prints as a table. Its `notes` tell of tasks of a cluster that
+        ran again because a governor was lost.
 
         Raises
         ------
@@ -349,7 +350,8 @@ class Client:
             raise UsageError("nothing is recorded: make the client with Client(record=True)")
         reports = self._engine.take_reports()
         languages = {name: executor.language for name, executor in self._executors.items()}
-        return Report(TaskReport(raw, languages.get(raw[2], "C++")) for raw in reports)
+        lines = (TaskReport(raw, languages.get(raw[2], "C++")) for raw in reports)
+        return Report(lines, self._engine.take_recomputations())
 
     def info(self) -> dict[str, Any]:
         """Return the state of the machinery: executor types and pids, run directory, blob store.

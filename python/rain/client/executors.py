@@ -6,7 +6,7 @@ from rain.common.errors import RainException, SignatureMismatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from rain import _core
@@ -20,17 +20,27 @@ class Executors:
     ``client.executors.example1.hello(obj)`` is the same.
     """
 
-    def __init__(self, engine: _core.Engine, names: list[str]) -> None:
+    def __init__(self, engine: _core.Engine, registered: Mapping[str, Any]) -> None:
         self._engine = engine
-        self._names = names
+        self._registered = registered
+
+    @property
+    def _names(self) -> list[str]:
+        return sorted(self._registered)
+
+    def _knows(self, name: str) -> bool:
+        """Whether it is registered, if need be by now."""
+        return name in self._registered or (
+            self._engine.learn_offers() and name in self._registered
+        )
 
     def __getitem__(self, name: str) -> ExecutorTasks:
-        if name not in self._names:
+        if not self._knows(name):
             raise KeyError(self._unknown(name))
         return ExecutorTasks(self._engine, name)
 
     def __getattr__(self, name: str) -> ExecutorTasks:
-        if name.startswith("_") or name not in self._names:
+        if name.startswith("_") or not self._knows(name):
             raise AttributeError(self._unknown(name))
         return ExecutorTasks(self._engine, name)
 
@@ -38,13 +48,13 @@ class Executors:
         return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._registered)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self._registered
 
     def keys(self) -> list[str]:
-        return list(self._names)
+        return self._names
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in self._names if name.isidentifier())]

@@ -20,6 +20,11 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} {units[-1]}"
 
 
+def count_text(count: int, what: str) -> str:
+    """Return "1 task", "2 tasks"."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration like "1.3 ms", "2.5 s", "4:07 min" or "2:30:00 h"."""
     if seconds < 0.9995:

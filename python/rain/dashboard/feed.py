@@ -15,6 +15,7 @@ that only grow what is new. docs/watching.md names what the page shows; the keys
     grow: groups [name, ...]  rows [[label, lane], ...]  failures [{...}, ...]
           runs [[row, group, state, id, begin, length], ...] in us
     left_out   runs that are not shown, so far
+    lacking    [{tasks, parts, lacks}, ...]: what waits for governors, of a cluster
 
 A last event "end" says that the governor was closed.
 """
@@ -145,7 +146,8 @@ class Feed:
     def _tell(self, subscriptions: Sequence[Subscription]) -> None:
         if self._page is None:
             self._page = _Page(self._source.engine, self._source.began)
-        change = self._page.update(self._source.next_looks())
+        lacking = self._source.about().get("lacking", [])
+        change = self._page.update(self._source.next_looks(), lacking)
         message = _event("change", change)
         whole = None
         for subscription in subscriptions:
@@ -227,7 +229,7 @@ class _Page:
         self._by_governor: dict[str, Look] = {}
         self._blobs: dict[str, Any] = {}  # by governor
 
-    def update(self, looks: Sequence[Look]) -> dict[str, Any]:
+    def update(self, looks: Sequence[Look], lacking: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the change."""
         n_groups, n_rows = len(self._groups), len(self._rows)
         several = len(looks) > 1
@@ -252,7 +254,7 @@ class _Page:
                 self._blobs[name] = look["blobs"]
         self._runs.extend(runs)
         self._failures.extend(failures)
-        present = self._present(looks, at_work)
+        present = self._present(looks, at_work) | {"lacking": list(lacking)}
         change = {key: value for key, value in present.items() if value != self._last.get(key)}
         self._last = present
         grown = {

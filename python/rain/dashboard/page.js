@@ -111,6 +111,9 @@ function take(change) {
   while (spans > SPANS) dropOldest();
   showCards();
   if (change.names) showNames();
+  if (change.lacking) set("lacking", change.lacking.map(line =>
+    `${number(line.tasks)} task${line.tasks === 1 ? " waits" : "s wait"} for ${line.lacks} now.`)
+    .join(" "));
   if (change.governors) { showGovernors(); showExecutors(); }
   if (change.sessions) showSessions();
   if (change.blobs) showBlobs();

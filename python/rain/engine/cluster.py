@@ -13,10 +13,12 @@ import contextlib
 import os
 import threading
 import uuid
+import warnings
 from array import array
 
 from rain.common import errors
-from rain.common.errors import ConnectionFailed, RainException, UsageError
+from rain.common.errors import ConnectionFailed, RainException, RainWarning, UsageError
+from rain.common.text import count_text
 from rain.engine import dask_process, receive
 from rain.engine.mirror import MirrorEngine
 
@@ -41,6 +43,8 @@ _CLOSE_SECONDS = 4.0
 _LOG_SECONDS = 2.0  # for lines of tasks, before
 _MOST_ASIDE = 0.25  # of this client's store: constants for parts that may run again
 _REACT_SECONDS = 1.0  # between two looks at where lost data are made again
+_MEMORY = "memory"  # a resource that every governor has
+_NAMED_OBJECTS = 5  # of those that are made again, in a report
 
 
 def connect(host: str, port: int, *, tls: str | None = None) -> tuple[MirrorEngine, dict[str, str]]:
@@ -164,35 +168,87 @@ def check_server(host: str, port: int, tls: str | None) -> None:
 def _engine(dask: Any, where: str, remedy: str, own: bool) -> tuple[MirrorEngine, dict[str, str]]:
     link = ClusterLink(dask, where, own)
     try:
-        offers = link.wait_for_offers(remedy)
-        languages: dict[str, str] = {}
-        resources: dict[str, _core.ResourceTuple] = {}
-        for offer in offers:
-            languages |= offer["executors"]
-            for name, amount, ids in offer["resources"]:
-                if name not in resources or resources[name][1] < amount:
-                    resources[name] = name, amount, list(ids)
-        engine = ClusterEngine(
-            link,
-            executors=languages,
-            cpus=max(offer["cpus"] for offer in offers),
-            resources=list(resources.values()),
-            task_memory_bytes=max(offer["task_memory_bytes"] for offer in offers),
-        )
-        return engine, languages
+        engine = ClusterEngine(link, link.wait_for_offers(remedy))
+        return engine, engine.languages
     except BaseException:
         link.close()
         raise
 
 
 class ClusterEngine(MirrorEngine):
-    """A mirror that also tells what its link has noticed."""
+    """A mirror whose governors come and go, and that tells what its link has noticed.
+
+    Parameters
+    ----------
+    link : ClusterLink
+    offers : list
+        Of the governors that there are, one at least.
+    """
 
     kind = "cluster"
     _link: ClusterLink
 
+    def __init__(self, link: ClusterLink, offers: list[dict[str, Any]]) -> None:
+        self._offering = threading.Lock()
+        self.languages: dict[str, str] = {}  # executor type -> language, of all there ever were
+        self._resources: dict[str, _core.ResourceTuple] = {}  # likewise, the most of one governor
+        self._note_offers(offers)
+        memory = self._resources.get(_MEMORY)
+        super().__init__(
+            link,
+            executors=self.languages,
+            cpus=max(offer["cpus"] for offer in offers),
+            resources=[each for each in self._resources.values() if each is not memory],
+            task_memory_bytes=0 if memory is None else memory[1],
+        )
+        self._checks_resources = bool(self._resources)  # else governors do, as always
+        link.begin_offers()
+
+    def take_offers(self, offers: Iterable[dict[str, Any]]) -> None:
+        """Allow what governors offer by now, and what they have offered. Any thread."""
+        offers = list(offers)
+        with self._offering:
+            late, resources = self._note_offers(offers)
+            cpus = max((offer["cpus"] for offer in offers), default=0)
+            if not self._checks_resources:
+                resources = []
+            if late or resources or cpus > self.cpus:
+                self.add_offer(late, cpus, resources)
+
+    def _note_offers(
+        self, offers: list[dict[str, Any]]
+    ) -> tuple[list[str], list[_core.ResourceTuple]]:
+        """Return the executor types that are new, and resources of which there is more."""
+        late: dict[str, str] = {}
+        more: dict[str, _core.ResourceTuple] = {}
+        for offer in offers:
+            memory: _core.ResourceTuple = (_MEMORY, offer["task_memory_bytes"], [])
+            for name, amount, ids in [*offer["resources"], memory]:
+                if not amount:
+                    continue  # of memory: not known
+                known = more.get(name) or self._resources.get(name)
+                if known is None or known[1] < amount:
+                    more[name] = name, amount, list(ids)
+            late |= {name: its for name, its in offer["executors"].items()
+                     if name not in self.languages}  # fmt: skip
+        self.languages |= late
+        self._resources |= more
+        return list(late), list(more.values())
+
+    def learn_offers(self) -> bool:
+        """Ask what governors offer by now. True: what this client has refused may be allowed."""
+        try:
+            self._check()
+            self._link.learn_offers()
+        except RainException:
+            return False  # what was refused says why
+        return True
+
     def take_warnings(self) -> list[str]:
         return super().take_warnings() + self._link.take_notes()
+
+    def take_recomputations(self) -> list[str]:
+        return self._link.take_recomputations()
 
 
 class _Part:
@@ -257,7 +313,8 @@ class ClusterLink:
         self._topic = relay.TOPIC + self.name
         self._loop: asyncio.AbstractEventLoop = dask.loop.asyncio_loop
         self._comm = dask.scheduler_comm
-        self._engine: MirrorEngine | None = None
+        self._engine: ClusterEngine | None = None
+        self._gives_offers = False  # the engine takes them
         self._lock = threading.Lock()
         self._sessions: dict[int, _Session] = {}
         self._offers: dict[str, dict[str, Any]] = {}  # by address
@@ -265,6 +322,8 @@ class ClusterLink:
         # Constants that only a second run could need, oldest first: (session, object): bytes.
         self._aside: dict[tuple[int, int], int] = {}
         self._aside_bytes, self._most_aside = 0, 0.0
+        self._recomputations: list[str] = []  # for reports
+        self._lacking: dict[Any, str] = {}  # parts that no governor can run now, and what it takes
         # Governors that can't be reached directly, and when to try again.
         self._indirect: dict[str, float] = {}
         self._work: set[asyncio.Task[None]] = set()  # uploads on their way
@@ -275,18 +334,16 @@ class ClusterLink:
         self._changed = asyncio.Event()  # set and replaced when a part has moved on
         self._watch: concurrent.futures.Future[None] | None = None
         self._closed = False
+        self._lost = ""  # why the connection has ended
+        self._closing: asyncio.Future[None] | None = None
+        if own:
+            dask._reconnect = self._stay_away
         dask.subscribe_topic(self._topic, self._on_event)
         self._tell(do="hello")
 
     def wait_for_offers(self, remedy: str) -> list[dict[str, Any]]:
         """Return what governors offer, once there is one. Raises ConnectionFailed."""
-        from rain.governor.relay import ASK
-
-        try:
-            reply = self._await(getattr(self._dask.scheduler, ASK)(operation="offers"))
-        except OSError as error:
-            raise ConnectionFailed(f"{self._where} did not answer: {error}") from error
-        _answer(reply, self._where)
+        self._ask("offers")
         patience = self._loop.time() + _EXPECTED_SECONDS
         while not self._has_offers.wait(_GOVERNOR_SECONDS):
             events = self._await(self._dask.scheduler.events(topic="rain"))
@@ -302,11 +359,23 @@ class ClusterLink:
         """Whether a Dask cluster was told to have workers, as by scale()."""
         return not self._own and bool(getattr(self._dask.cluster, "plan", ()))
 
+    def begin_offers(self) -> None:
+        """Hand offers to the engine, those that came meanwhile, too."""
+        assert self._engine is not None
+        self._gives_offers = True
+        with self._lock:
+            offers = list(self._offers.values())
+        self._engine.take_offers(offers)
+
+    def learn_offers(self) -> None:
+        self._take_offers(self._ask("offers"))
+
     def start(self, engine: MirrorEngine, /) -> None:
         from rain import _core
         from rain.governor import following
 
         self._most_aside = _MOST_ASIDE * _core.Engine.store_usage(engine)["budget_bytes"]
+        assert isinstance(engine, ClusterEngine)
         self._engine = engine
         following.use_for(self._dask.rpc, (), engine)
         self._watch = asyncio.run_coroutine_threadsafe(self._look_after(), self._loop)
@@ -314,16 +383,63 @@ class ClusterLink:
     def close(self) -> None:
         self._closed = True
         with self._lock:
-            self._sessions.clear()
+            sessions, self._sessions = self._sessions, {}
+        sessions.clear()  # futures: outside of the lock
         if self._watch is not None:
             self._watch.cancel()
-        if self._dask.status == "running":
-            self._wait_for_logs()
+        if asyncio._get_running_loop() is self._loop:
+            # Collected as garbage in the loop's thread, which cannot wait for itself.
+            threading.Thread(target=self._leave, name="rain-close", daemon=True).start()
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Take leave of the server, if it is there, within _CLOSE_SECONDS."""
+        with contextlib.suppress(ConnectionFailed):
+            if self._dask.status == "running":
+                self._wait_for_logs()
             self._tell(do="bye")
+        if not self._own and self._dask.status != "running":
+            return  # and its loop may have ended
+        ending = self._end()
+        try:
+            asyncio.run_coroutine_threadsafe(ending, self._loop).result(2 * _CLOSE_SECONDS)
+        except RuntimeError:  # the loop is closed
+            ending.close()
+        except concurrent.futures.TimeoutError:
+            pass
         if self._own:
-            self._dask.close(timeout=_CLOSE_SECONDS)
-        elif self._dask.status == "running":
+            self._dask._loop_runner.stop()  # close() would not, of a client that is closed already
+
+    async def _end(self) -> None:
+        for work in [*self._work]:
+            work.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        if not self._own:
             self._dask.unsubscribe_topic(self._topic)
+            return
+        closing = self._close_dask()
+        if not (await asyncio.wait((closing,), timeout=_CLOSE_SECONDS))[0]:
+            self._abort()  # the server hangs
+            if not (await asyncio.wait((closing,), timeout=1.0))[0]:
+                closing.cancel()
+
+    def _close_dask(self) -> asyncio.Future[None]:
+        """On the loop: begin to close our own Dask client, once."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._dask._close(fast=True))
+        return self._closing
+
+    async def _stay_away(self) -> None:
+        """In place of Dask's reconnecting, which is of no use: the server knows us no more."""
+        self._dask.status = "connecting"
+        self._dask.scheduler_comm = None
+
+    def _abort(self) -> None:
+        """On the loop: end the connection without waiting for the other side."""
+        comm = getattr(self._comm, "comm", None)
+        if comm is not None and not comm.closed():
+            self._comm.abort()
 
     def _wait_for_logs(self) -> None:
         """Until each governor has sent what tasks that ended had logged, but not for long."""
@@ -369,6 +485,8 @@ class ClusterLink:
         collected: dict[int, Any],
         early: dict[_Part, list[tuple[int, Any]]],
     ) -> None:
+        import dask
+
         from rain.governor import parts, pieces, relay
 
         lacks = ""
@@ -404,16 +522,17 @@ class ClusterLink:
             session.parts.append(part)
             for object_id in outputs:
                 session.by_output[object_id] = part
-        future = self._dask.submit(
-            parts.run_part,
-            told,
-            native.batch,
-            ids,
-            futures,
-            key=key,
-            pure=False,
-            resources=relay.part_resources(native.max_cpus, native.executors, native.resources),
-        )
+        with dask.annotate(**{relay.N_TASKS: native.n_tasks}):
+            future = self._dask.submit(
+                parts.run_part,
+                told,
+                native.batch,
+                ids,
+                futures,
+                key=key,
+                pure=False,
+                resources=relay.part_resources(native.max_cpus, native.executors, native.resources),
+            )
         with self._lock:
             if not part.ended or part.outputs:
                 part.future = future
@@ -544,6 +663,9 @@ class ClusterLink:
     # ---- questions
 
     def ask(self, operation: str, /, **arguments: Any) -> Any:
+        return _joined(operation, self._ask(operation, **arguments))
+
+    def _ask(self, operation: str, /, **arguments: Any) -> Any:
         from rain.governor.relay import ASK
 
         try:
@@ -554,7 +676,7 @@ class ClusterLink:
             )
         except OSError as error:
             raise ConnectionFailed(f"{self._where} did not answer: {error}") from error
-        return _joined(operation, _answer(reply, self._where))
+        return _answer(reply, self._where)
 
     def read_log(
         self, session: int, task: int, path: str, begin: int, end: int, /
@@ -581,6 +703,11 @@ class ClusterLink:
         with self._lock:
             notes, self._notes = self._notes, []
         return notes
+
+    def take_recomputations(self) -> list[str]:
+        with self._lock:
+            lines, self._recomputations = self._recomputations, []
+        return lines
 
     # ---- data
 
@@ -675,14 +802,21 @@ class ClusterLink:
             except (OSError, asyncio.TimeoutError):
                 direct = False
                 self._go_round(address)
+        if direct:
+            answer = getattr(self._dask.rpc(address), operation)(**arguments)
+        else:
+            answer = self._dask.scheduler.proxy(msg={"op": operation, **arguments}, worker=address)
+        asked = asyncio.ensure_future(answer)
         try:
-            if direct:
-                return await getattr(self._dask.rpc(address), operation)(**arguments)
-            return await self._dask.scheduler.proxy(
-                msg={"op": operation, **arguments}, worker=address
-            )
+            # One that hangs says nothing: the server takes it for lost some time.
+            while not (await asyncio.wait((asked,), timeout=_REACT_SECONDS))[0]:
+                if address not in self._offers:
+                    raise ConnectionFailed(f"the governor at {address} is lost")
+            return asked.result()
         except (OSError, asyncio.TimeoutError) as error:
             raise ConnectionFailed(f"the governor at {address} did not answer: {error}") from error
+        finally:
+            asked.cancel()
 
     def _go_round(self, address: str) -> None:
         """A governor can't be reached from here: what it has comes through the server now."""
@@ -756,6 +890,9 @@ class ClusterLink:
         getattr(self, f"_do_{do}")(**message)
 
     def _do_governors(self, offers: dict[str, dict[str, Any]]) -> None:
+        self._take_offers(offers)
+
+    def _take_offers(self, offers: dict[str, dict[str, Any]]) -> None:
         with self._lock:
             self._offers = offers
             gone = self._logging - offers.keys()
@@ -763,6 +900,31 @@ class ClusterLink:
             self._do_logs_drained(address)
         if offers:
             self._has_offers.set()
+        if self._engine is not None and self._gives_offers:
+            self._engine.take_offers(offers.values())
+
+    def _do_lacking(self, parts: list[tuple[Any, str]]) -> None:
+        """All parts that no governor can run now, with what it would take."""
+        lacking = {tuple(key): what for key, what in parts}
+        counts: dict[str, int] = {}
+        for key, what in lacking.items():
+            part = self._part(key)
+            if part is not None and self._lacking.get(key) != what:
+                counts[what] = counts.get(what, 0) + len(part.task_ids)
+        self._lacking = lacking
+        for what, count in counts.items():
+            self._warn(
+                f"{count_text(count, 'task')} wait{'s' * (count == 1)} for {what} now, and will "
+                "run when one that does joins"
+            )
+
+    def _warn(self, text: str) -> None:
+        """Warn at once: whoever waits would not hear of it before the end."""
+        try:
+            warnings.warn(text, RainWarning, stacklevel=2)
+        except RainWarning:  # made an exception by a filter, and there is nobody to get it here
+            with self._lock:
+                self._notes.append(text)
 
     def _do_updates(self, session: int, updates: bytes, worker: str) -> None:
         if self._engine is None or session not in self._sessions:
@@ -772,7 +934,7 @@ class ClusterLink:
         except RainException as error:
             self._engine.connection_lost(f"{self._where}: {error}")
 
-    def _do_started(self, key: Any, governor: str, worker: str) -> None:
+    def _do_started(self, key: Any, governor: str, worker: str, lost: str = "") -> None:
         part = self._part(key)
         if part is None:
             return
@@ -784,10 +946,13 @@ class ClusterLink:
                 its = self._sessions.get(key[2])
                 if its is not None:
                     its.ran_again = True
-                self._notes.append(
-                    f"{len(part.task_ids)} tasks (part {key[3]} of session {key[2]}) run again, "
-                    f"on governor {governor}: their results were lost"
+                why = f" with governor {lost}" if lost else ""
+                told = (
+                    f"{count_text(len(part.task_ids), 'task')} (part {key[3]} of session {key[2]}) "
+                    f"run again, on governor {governor}: their results were lost{why}"
                 )
+                self._notes.append(told)
+                self._recomputations.append(f"{told}; {_objects_text(key[2], part.outputs)}")
             early, cancelled = list(part.early), sorted(part.cancelled)
             wanted = sorted(part.outputs) if part.starts > 1 else None
         if early:
@@ -906,10 +1071,12 @@ class ClusterLink:
         pulse.cancel()
         if self._closed or self._engine is None:
             return
-        self._engine.connection_lost(f"{self._where} is lost: {why}")
+        self._lost = f"{self._where} is lost: {why}"
+        self._engine.connection_lost(self._lost)
         self._has_changed()
         if self._own:
-            await self._dask._close(fast=True)
+            self._abort()
+            self._close_dask()
 
     def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run something on the loop and wait for it, until the connection is lost."""
@@ -923,12 +1090,35 @@ class ClusterLink:
             except concurrent.futures.TimeoutError:
                 if future.done():
                     raise
-                if self._dask.status != "running":
+                if why := self._why_over():
                     future.cancel()
-                    raise ConnectionFailed(f"{self._where} is gone") from None
+                    raise ConnectionFailed(why) from None
+            except (RainException, OSError):
+                raise
+            except Exception as error:
+                if why := self._why_over():  # it met what had been closed
+                    raise ConnectionFailed(why) from error
+                raise
             except BaseException:
                 future.cancel()
                 raise
+
+    def _why_over(self) -> str:
+        """Why nothing can be asked any more; empty if it can."""
+        if self._closed:
+            return "the Client was closed meanwhile"
+        if not self._lost and self._dask.status != "running":
+            return f"{self._where} is lost: the connection has ended"
+        return self._lost
+
+
+def _objects_text(session: int, objects: Iterable[int]) -> str:
+    ids = sorted(objects)
+    if not ids:
+        return "none of their objects is needed any more"
+    named = ", ".join(f"{session}:{each}" for each in ids[:_NAMED_OBJECTS])
+    more = ", ..." if len(ids) > _NAMED_OBJECTS else ""
+    return f"{count_text(len(ids), 'object')} made again: {named}{more}"
 
 
 def _object_key(part_key: Any, object_id: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 
 from rain.common.errors import UsageError
 
@@ -33,9 +34,25 @@ class RemoteExecutor:
         self.language = language
 
 
+class RemoteExecutors(Mapping[str, RemoteExecutor]):
+    """The executor types of a client, of which there may come more."""
+
+    def __init__(self, languages: dict[str, str]) -> None:
+        self._languages = languages  # the engine's own
+
+    def __getitem__(self, name: str) -> RemoteExecutor:
+        return RemoteExecutor(name, self._languages[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._languages))
+
+    def __len__(self) -> int:
+        return len(self._languages)
+
+
 def connect(
     address: Any, port: Any, tls: Any, dask: Any, **options: Any
-) -> tuple[_core.Engine, dict[str, RemoteExecutor]]:
+) -> tuple[_core.Engine, RemoteExecutors]:
     """Return an engine that runs tasks there, and the executors there are.
 
     `options` are for the governors of a Dask cluster, see DASK_OPTIONS.
@@ -63,7 +80,7 @@ def connect(
         from rain.engine import cluster
 
         engine, languages = cluster.connect(host, number, tls=tls)
-    return engine, {name: RemoteExecutor(name, its) for name, its in languages.items()}
+    return engine, RemoteExecutors(languages)
 
 
 def _socket_path(address: Any) -> str | None:

@@ -40,6 +40,10 @@ DEATHS_ALLOWED = 1
 _BALANCE_MS = 100
 _ASK_SECONDS = 5.0
 _START_SECONDS = 60.0  # of an executor
+_LACKING_SECONDS = 1.0  # between looks at what no governor can run, which is told after as long
+N_TASKS = "rain_tasks"  # annotation of a part
+_EXECUTOR = "rain executor "  # and its name: what Dask calls resources
+_RESOURCE = "rain resource "
 
 
 def governor_resources(
@@ -47,8 +51,8 @@ def governor_resources(
 ) -> dict[str, float]:
     """Return what a governor offers, in Dask's terms. What a part asks for is in part_resources."""
     resources: dict[str, float] = {"rain part": PARTS_IN_FLIGHT, "rain cpus": cpus}
-    resources |= {f"rain executor {name}": 1e9 for name in executors}
-    return resources | {f"rain resource {name}": amount for name, amount in amounts.items()}
+    resources |= {_EXECUTOR + name: 1e9 for name in executors}
+    return resources | {_RESOURCE + name: amount for name, amount in amounts.items()}
 
 
 def part_resources(
@@ -57,8 +61,34 @@ def part_resources(
     resources: dict[str, float] = {"rain part": 1}
     if max_cpus > 1:  # the governor shares its cpus out; this is for parts that not all can run
         resources["rain cpus"] = max_cpus
-    resources |= {f"rain executor {name}": 1 for name in executors if name != "buildin"}
-    return resources | {f"rain resource {name}": amount for name, amount in amounts.items()}
+    resources |= {_EXECUTOR + name: 1 for name in executors if name != "buildin"}
+    return resources | {_RESOURCE + name: amount for name, amount in amounts.items()}
+
+
+def lacking_text(wanted: dict[str, float], offered: Iterable[dict[str, float]]) -> str:
+    """Return what of a part's resources no governor has: "executor 'x', which no governor offers".
+
+    Empty if one has them all.
+    """
+    governors = list(offered)
+    if not governors:
+        return "a governor, and there is none"
+
+    def met(names: Iterable[str]) -> bool:
+        return any(all(its.get(name, 0) >= wanted[name] for name in names) for its in governors)
+
+    if met(wanted):
+        return ""
+    names = [name for name in wanted if not met([name])] or list(wanted)  # or not together
+    texts = []
+    for name in names:
+        if name.startswith(_EXECUTOR):
+            texts.append(f"executor {name.removeprefix(_EXECUTOR)!r}")
+        elif name.startswith(_RESOURCE):
+            texts.append(f"{wanted[name]:g} {name.removeprefix(_RESOURCE)}")
+        elif name == "rain cpus":
+            texts.append(f"{wanted[name]:g} cpus")
+    return f"{' and '.join(texts)}, which no governor offers"
 
 
 def _kind(key: Any) -> str:
@@ -99,6 +129,10 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         self._deaths: dict[Any, list[str]] = {}  # names of governors that were lost with the part
         self._blamed: dict[Any, int] = {}  # Dask's own count
         self._again: set[Any] = set()  # objects that a second run makes for others alone
+        self._ran_on: dict[Any, str] = {}  # parts that have begun: the governor's name
+        self.recomputed = 0  # parts that were begun again, as what they made was lost
+        self.lacking: list[dict[str, Any]] = []  # what waits for governors; replaced, not changed
+        self._told: dict[str, dict[Any, str]] = {}  # the same as clients were told it
         self._can_resolve = True
         self._site: Site | None = None
 
@@ -114,6 +148,9 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         balance = PeriodicCallback(self._balance, _BALANCE_MS)
         scheduler.periodic_callbacks["rain-balance"] = balance
         balance.start()
+        look = PeriodicCallback(self._look_for_lacking, 1000 * _LACKING_SECONDS)
+        scheduler.periodic_callbacks["rain-lacking"] = look
+        look.start()
         for address, worker in scheduler.workers.items():
             self._learn_offer(address, worker.extra.get("rain"))
         self._site = http.mount(scheduler, self)
@@ -132,6 +169,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         key = message.get("key")
         if do == "started":
             self._started[key] = worker
+            self._note_begin(key, message)
         elif do == "ended":
             self._started.pop(key, None)
             self._deaths.pop(key, None)
@@ -148,6 +186,14 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
                 self._count_death(key, address)
             return
         self.tell_client(message.pop("client"), do=do, worker=worker, **message)
+
+    def _note_begin(self, key: Any, message: dict[str, Any]) -> None:
+        before = self._ran_on.get(key)
+        self._ran_on[key] = message["governor"]
+        if before is not None:
+            self.recomputed += 1
+            if all(offer["name"] != before for offer in self.offers.values()):
+                message["lost"] = before
 
     def _from_client(self, client: str, name: str, do: str, **message: Any) -> None:
         if do == "hello":
@@ -234,6 +280,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         if finish == "forgotten" and key[0] == UPLOAD_PREFIX:
             self.tell_client(key[1], do="forgotten", key=key)
         if finish in ("erred", "forgotten"):
+            self._ran_on.pop(key, None)
             self._started.pop(key, None)
             self._deaths.pop(key, None)
             self._blamed.pop(key, None)
@@ -258,6 +305,28 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             self.tell_client(key[1], do="killer", key=key, governors=deaths)
         else:
             self.tell_client(key[1], do="died", key=key, governor=name)
+
+    def _look_for_lacking(self) -> None:
+        """Tell of parts that wait though there is nothing else to wait for."""
+        told: dict[str, dict[Any, str]] = {client: {} for client in self._told}
+        lines: dict[str, dict[str, Any]] = {}
+        begin = time.monotonic() - _LACKING_SECONDS
+        offered = [worker.resources for worker in self.scheduler.running]
+        for task, since in list(self.scheduler.unrunnable.items()):
+            key = task.key
+            if not isinstance(key, tuple) or key[0] != PART_PREFIX or since > begin:
+                continue
+            what = lacking_text(task.resource_restrictions or {}, offered)
+            if what:
+                told.setdefault(key[1], {})[key] = what
+                line = lines.setdefault(what, {"lacks": what, "tasks": 0, "parts": 0})
+                line["tasks"] += (task.annotations or {}).get(N_TASKS, 0)
+                line["parts"] += 1
+        for client, parts in told.items():
+            if parts != self._told.get(client, {}):
+                self.tell_client(client, do="lacking", parts=list(parts.items()))
+        self._told = {client: parts for client, parts in told.items() if parts}
+        self.lacking = list(lines.values())
 
     # ---- placement
 
@@ -365,6 +434,8 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             "pid": os.getpid(),
             "began": self.began,
             "log_directory": self.log_directory,
+            "recomputed": self.recomputed,
+            "lacking": self.lacking,
         }
 
     async def ask_governors(
