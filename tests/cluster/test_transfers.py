@@ -575,3 +575,17 @@ def test_a_store_that_is_full_costs_the_task_alone(apart: Cluster) -> None:
         with pytest.raises(RainException, match="store"):
             ends[0].output.fetch()
         assert ends[1].output.fetch().get_bytes() == b"\x07"
+
+
+def test_a_directory_goes_that_came_with_an_input_which_has_no_place(apart: Cluster) -> None:
+    from rain.client import OutputDir
+
+    with apart.client() as client, client.new_session(on_error="continue") as session:
+        tree = call("cpptester/make_directory", outputs=OutputDir("d"), name="content")
+        large = call("cpptester/fill", size=100 << 20, byte=7)
+        both = call("pytester/concat", tree, large)
+        both.keep_outputs()
+        session.submit()
+        with pytest.raises(RainException, match="store"):
+            both.output.fetch()
+        assert not list(apart.place.rglob("received-*"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from contextlib import nullcontext
 from weakref import WeakKeyDictionary
@@ -154,12 +155,14 @@ class PartRunner:
         self._work[key] = running
         self.tell(client=client, do="started", key=key, governor=self.host.name)
         try:
+            data: dict[int, Any] = {}
             try:
-                data = await asyncio.to_thread(self._prepare, inputs)
+                await asyncio.to_thread(self._prepare, inputs, data)
                 await self._flush()  # if it kills this process at once, the relay knows of it
                 number = await asyncio.to_thread(session.host.submit, batch, data)
             except (RainException, OSError) as error:
                 session.end_making(part)
+                await asyncio.to_thread(_remove_directories, data.values())
                 if running.dropped:
                     raise Reschedule from None
                 await self._hand_back_if_ended(key)
@@ -234,9 +237,8 @@ class PartRunner:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0)
 
-    def _prepare(self, inputs: list[tuple[int, BlobRef | Gone]]) -> dict[int, Any]:
-        """Bring inputs into the store. In a thread of its own."""
-        data: dict[int, Any] = {}
+    def _prepare(self, inputs: list[tuple[int, BlobRef | Gone]], data: dict[int, Any]) -> None:
+        """Bring inputs into the store, for HostSession.submit(). In a thread of its own."""
         for object_id, ref in inputs:
             if isinstance(ref, Gone):
                 data[object_id] = None
@@ -250,7 +252,6 @@ class PartRunner:
                 room = self.host.make_room(ref.size)
                 ref.copy_to(room)
                 data[object_id] = room
-        return data
 
     def _take_updates(
         self, of: tuple[str, int], session: _Session, updates: bytes, ended: list[int]
@@ -541,6 +542,13 @@ class _Session:
             if ref is not None:
                 del self.early[object_id]
                 self._runner.resolve(key, ref)
+
+
+def _remove_directories(data: Iterable[Any]) -> None:
+    """Those of them that were received and are not taken over."""
+    for path in data:
+        if isinstance(path, str):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _settle(session: HostSession, inputs: list[tuple[int, BlobRef | Gone]]) -> None:
