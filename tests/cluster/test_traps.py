@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import rain as rain_package
 from click.testing import CliRunner
-from clusters import Cluster
+from clusters import Cluster, cluster
 from rain.cli.app import rain
 from rain.client import Client, RainException, RainWarning, Session, blob, remote
 from rain.common.errors import ConnectionFailed
@@ -192,12 +192,19 @@ def call_after(task: Any) -> Any:
     return after
 
 
-def test_a_part_that_dask_takes_away_while_it_runs_runs_again(two: Cluster, place: Path) -> None:
-    """Trap 7: kill and resume; nobody is told that it was cancelled."""
+@pytest.mark.parametrize("governors", [1, 2])
+def test_a_part_that_dask_takes_away_while_it_runs_runs_again(
+    place: Path, commands: dict[str, Any], governors: int
+) -> None:
+    """Trap 7: kill and resume, on the only governor; nobody is told that it was cancelled."""
     from distributed import Client as DaskClient
 
     note, gate = place / "note", place / "gate"
-    with two.client() as client, client.new_session() as session:
+    with (
+        cluster(place, commands, governors=governors) as made,
+        made.client() as client,
+        client.new_session() as session,
+    ):
         task = call("gates/wait_for", b"result", file=str(gate), note=str(note))
         task.keep_outputs()
         session.submit()
@@ -209,7 +216,7 @@ def test_a_part_that_dask_takes_away_while_it_runs_runs_again(two: Cluster, plac
             dask_scheduler.transitions(dict.fromkeys(keys, "released"), "test")
             return len(keys)
 
-        with DaskClient(f"tcp://127.0.0.1:{two.port}", set_as_default=False) as watcher:
+        with DaskClient(f"tcp://127.0.0.1:{made.port}", set_as_default=False) as watcher:
             assert watcher.run_on_scheduler(take_away) == 1
         wait_until(lambda: note.read_text().count("\n") == 2, "it runs again")
         gate.touch()
