@@ -589,3 +589,21 @@ def test_a_directory_goes_that_came_with_an_input_which_has_no_place(apart: Clus
         with pytest.raises(RainException, match="store"):
             both.output.fetch()
         assert not list(apart.place.rglob("received-*"))
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_directory_that_is_gone_on_its_governor_is_an_error(apart: Cluster, direct: bool) -> None:
+    from rain.client import OutputDir
+
+    with apart.client() as client, client.new_session() as session:
+        made = call("cpptester/make_directory", outputs=OutputDir("d"), **{"to-be-gone": "x"})
+        made.keep_outputs()
+        session.submit()
+        made.wait()
+        (file,) = apart.place.rglob("to-be-gone")
+        shutil.rmtree(file.parent)
+        if not direct:
+            link: Any = client._engine._link  # type: ignore[attr-defined]
+            link._indirect = dict.fromkeys(link._offers, float("inf"))
+        with pytest.raises(RainException, match="cannot be read on the governor"):
+            made.output.fetch()

@@ -744,7 +744,18 @@ class ClusterLink:
                     )
                 except ConnectionFailed:
                     continue
-                for object_id, ref in zip(reply["ids"], reply["refs"], strict=True):
+                got = list(zip(reply["ids"], reply["refs"], strict=True))
+                failed = [
+                    *reply["failed"],
+                    *((each, ref.failed) for each, ref in got if ref.failed),
+                ]
+                if failed:
+                    object_id, why = failed[0]
+                    raise RainException(
+                        f"the data of object {session}:{object_id} cannot be read on the governor "
+                        f"at {address}: {why}"
+                    )
+                for object_id, ref in got:
                     await asyncio.to_thread(self._supply, session, object_id, ref)
                     missing.discard(object_id)
                 if not missing:

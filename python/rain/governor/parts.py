@@ -313,6 +313,7 @@ class PartRunner:
         bundle = self.worker.data.get(key)
         running = self._work.get(key)
         found: dict[int, Any] = {}
+        failed: list[tuple[int, str]] = []  # that can't be read
         for object_id in objects:
             ref = None
             if isinstance(bundle, Bundle):
@@ -321,11 +322,16 @@ class PartRunner:
                 ref = running.session.ref(object_id)
             if ref is not None:
                 if ref.directory and not following.follows(comm):  # it goes through the server
-                    ref = await asyncio.to_thread(ref.packed)
+                    try:
+                        ref = await asyncio.to_thread(ref.packed)
+                    except OSError as error:
+                        failed.append((object_id, str(error)))
+                        continue
                 found[object_id] = to_serialize(ref)
         return {
             "ids": list(found),
             "refs": list(found.values()),
+            "failed": failed,
             "ended": isinstance(bundle, Bundle),
         }
 

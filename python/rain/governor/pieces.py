@@ -72,6 +72,11 @@ class BlobRef:
         """The sender could not read the bytes."""
         self._failed = why or "the sender could not read it"
 
+    @property
+    def failed(self) -> str:
+        """Why there are no bytes; empty: there are, or they will come."""
+        return self._failed
+
     def settle(self, view: _core.Blob) -> None:
         """The bytes of the frames are in the store now, where `view` is of them."""
         self._view, self._frames, self.room = view, None, None
