@@ -399,3 +399,25 @@ def test_keys_of_any_type_are_no_parts() -> None:
     relay._balance()
     for key in keys:
         relay.transition(key, "processing", "erred")
+
+
+@pytest.mark.parametrize("kind", [set, dict.fromkeys])
+def test_what_no_governor_can_run_is_told_with_an_older_dask_too(kind: Any) -> None:
+    """Which has a set of such tasks, without times."""
+    from rain.governor.relay import PART_PREFIX, Relay, part_resources
+
+    class Task:
+        key = (PART_PREFIX, "client", 1, 0)
+        resource_restrictions = part_resources(1, ["missing"], {})
+        annotations = None
+
+    unrunnable = kind([Task()])
+    if isinstance(unrunnable, dict):
+        unrunnable = dict.fromkeys(unrunnable, 0.0)
+    relay = Relay()
+    told: list[Any] = []
+    relay.tell_client = lambda client, **message: told.append(message)  # type: ignore[method-assign]
+    running = [SimpleNamespace(resources=part_resources(1, ["other"], {}))]
+    relay.scheduler = SimpleNamespace(unrunnable=unrunnable, running=running)
+    relay._look_for_lacking()
+    assert "executor 'missing'" in str(told)

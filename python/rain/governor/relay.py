@@ -312,7 +312,10 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         lines: dict[str, dict[str, Any]] = {}
         begin = time.monotonic() - _LACKING_SECONDS
         offered = [worker.resources for worker in self.scheduler.running]
-        for task, since in list(self.scheduler.unrunnable.items()):
+        waiting = self.scheduler.unrunnable
+        if not isinstance(waiting, dict):  # an older Dask does not say since when
+            waiting = dict.fromkeys(waiting, begin)
+        for task, since in list(waiting.items()):
             key = task.key
             if not isinstance(key, tuple) or key[0] != PART_PREFIX or since > begin:
                 continue
