@@ -55,6 +55,13 @@ def test_arguments_of_the_script_win(tmp_path: Path, config: Path) -> None:
     assert not (tmp_path / "run.jsonl").exists()
 
 
+def test_a_client_with_a_governor_of_its_own_is_not_on_the_service(tmp_path: Path) -> None:
+    script = "from rain.client import Client\nprint(Client(cpus=2)._engine.cpus)\n"
+    done = run(tmp_path, script, "--server", tmp_path / "socket")
+    assert done.stdout == "2\n", done.stderr
+    assert "script.py:2: RainWarning: Client(cpus=...) has a governor of its own" in done.stderr
+
+
 def test_record_and_memory_reach_the_client(tmp_path: Path) -> None:
     script = (
         "from rain.client import Client\n"

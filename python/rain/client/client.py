@@ -144,6 +144,17 @@ class Client:
             events = default("events")
         if not given and address is None and port is None and dask is None:
             address, tls = default("address"), default("tls") if tls is None else tls
+        elif given and address is None and port is None and dask is None and default("address"):
+            import warnings
+
+            from rain.common.errors import RainWarning
+
+            text = (
+                f"Client({', '.join(f'{name}=...' for name in given)}) has a governor of its own: "
+                f"its tasks run here, not on {default('address')} of 'rain run --server', which is "
+                "for a Client() without these arguments"
+            )
+            warnings.warn(text, RainWarning, stacklevel=2)
         if address is not None or port is not None or tls is not None or dask is not None:
             from rain.engine import remote
 
