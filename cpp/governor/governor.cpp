@@ -179,7 +179,8 @@ Governor::Method Governor::intern_method(const std::string& task_type) {
     throw UsageError("Executor '" + name + "' is not registered (task type '" + task_type + "')" +
                      (nearest ? "; did you mean '" + *nearest + "'?" : ";") +
                      " registered: " + (registered.empty() ? "none" : registered) +
-                     ", register it with Client(config=...) or Client(executors=...)");
+                     "; register it with Client(config=...) or Client(executors=...), of a service "
+                     "with --config of its governors");
   }
   return {static_cast<graph::TypeIndex>(found - names.begin()),
           impl_->runtime.methods().intern(task_type)};

@@ -50,7 +50,7 @@ def test_client_without_executors_says_how_to_register_some() -> None:
     with Client() as client, client.new_session(), pytest.raises(UsageError) as caught:
         call("example1/hello", b"x")
     contains(
-        caught.value, "registered: py, register it with Client(config=...) or Client(executors=...)"
+        caught.value, "registered: py; register it with Client(config=...) or Client(executors=...)"
     )
 
 

@@ -322,7 +322,7 @@ def test_store_shows_a_table_for_each_governor(
     )
     done = call("store")
     assert done.exit_code == 0, done.output
-    assert "governor n1: 1 data objects, 7 B" in done.stdout
+    assert "governor n1: 1 data object, 7 B" in done.stdout
     assert "mine" in done.stdout
     (told,) = json.loads(call("store", "--json").stdout)
     assert told["blobs"][0]["label"] == "mine"

@@ -73,15 +73,18 @@ def _until_idle(service: Service, wait: bool) -> None:
         try:
             count = unfinished(service.status())
         except ConnectionFailed as error:
+            if service.entry is None:
+                raise
             raise RainException(
-                f"whether tasks are running can't be found out: {error}; --force ends it anyway"
+                f"{error}. So it isn't known whether tasks run there: --force ends it anyway"
             ) from error
         if not count:
             return
         if not wait:
             raise RainException(
-                f"{count_text(count, 'task')} of {service.address} have not ended ('rain status' "
-                "shows them): --wait waits for them, --force kills them"
+                f"{count_text(count, 'task')} of {service.address} "
+                f"{'has' if count == 1 else 'have'} not ended ('rain status' shows more): --wait "
+                "waits, --force kills what runs"
             )
         time.sleep(_WAIT_POLL_SECONDS)
 

@@ -71,7 +71,7 @@ class Store(list[StoredBlob]):
         return sum(blob.size for blob in self if not blob.shared and place in (None, blob.place))
 
     def _summary(self) -> str:
-        text = f"{len(self)} data objects, {size_text(self.total())}"
+        text = f"{len(self)} data object{'s' * (len(self) != 1)}, {size_text(self.total())}"
         if self.usage:
             used, budget = self.usage["regions_bytes"], self.usage["budget_bytes"]
             text += f"; memory: {size_text(used)} of {size_text(budget)}"

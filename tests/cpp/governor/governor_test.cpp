@@ -356,8 +356,8 @@ TEST_F(GovernorTest, unknown_executors_are_named_with_a_suggestion) {
   };
   EXPECT_EQ(says("exampel1/hello"),
             "Executor 'exampel1' is not registered (task type 'exampel1/hello'); did you mean "
-            "'example1'? registered: example1, py, register it with Client(config=...) or "
-            "Client(executors=...)");
+            "'example1'? registered: example1, py; register it with Client(config=...) or "
+            "Client(executors=...), of a service with --config of its governors");
   EXPECT_NE(says("hello").find("has no '/'"), std::string::npos);
 }
 
