@@ -365,8 +365,10 @@ DASK_IMPORTS = {
     "distributed.protocol": {"to_serialize"},
     "distributed.protocol.serialize": {"dask_deserialize", "dask_serialize"},
 }
-# Private names of Dask's. The first two are done without where they are missing.
-DASK_PRIVATE = {"_add_to_memory", "_transitions", "_send_to_scheduler", "_close"}
+# Private names of Dask's. All but the last two are done without where they are missing.
+DASK_PRIVATE = {
+    "_add_to_memory", "_transitions", "_reconnect", "_loop_runner", "_send_to_scheduler", "_close",
+}  # fmt: skip
 OUR_PRIVATE = {"_loop", "_path", "_share", "_task_log", "_get_running_loop"}
 INTERNALS = ("run_spec", "_run_task", "_execute", "GraphNode", "_task_spec", "HighLevelGraph")
 

@@ -409,7 +409,8 @@ class ClusterLink:
         except concurrent.futures.TimeoutError:
             pass
         if self._own:
-            self._dask._loop_runner.stop()  # close() would not, of a client that is closed already
+            with contextlib.suppress(AttributeError):  # another Dask: then its thread stays
+                self._dask._loop_runner.stop()  # close() would not, of a client that is closed
 
     async def _end(self) -> None:
         for work in [*self._work]:
