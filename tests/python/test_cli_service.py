@@ -145,6 +145,9 @@ def test_a_server_elsewhere_is_asked_at_its_http_port(pages: Pages) -> None:
     done = call("status", "127.0.0.1", "--http-port", str(pages.port))
     assert done.exit_code == 0, done.output
     assert "server 127.0.0.1:7210" in done.stdout
+    pages.answers = [(200, json.dumps({**STATUS, "address": "0.0.0.0:7311"}).encode())]
+    done = call("status", "127.0.0.1", "--http-port", str(pages.port))
+    assert "server 127.0.0.1:7311" in done.stdout, "the port is that of the one that answered"
 
 
 def test_status_without_a_service_says_how_to_start_one(census: Path) -> None:

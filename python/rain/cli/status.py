@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from rain.cli.forms import address_text
 from rain.cli.output import count_text, json_option, print_json, print_table
 from rain.cli.service import (
     Service,
@@ -39,7 +40,7 @@ def _print(service: Service, status: dict[str, Any]) -> None:
     governors = status["governors"]
     cpus = sum(governor.get("cpus", 0) for governor in governors)
     kind = "standalone governor" if service.socket else "server"
-    line = f"{kind} {service.address}: {count_text(len(governors), 'governor')}"
+    line = f"{kind} {_address(service, status)}: {count_text(len(governors), 'governor')}"
     click.echo(f"{line}, {count_text(cpus, 'cpu')}, {_tasks(task_counts(status))}")
     if governors:
         click.echo()
@@ -67,6 +68,14 @@ def _print(service: Service, status: dict[str, Any]) -> None:
             ],
             flush_left=4,
         )
+
+
+def _address(service: Service, status: dict[str, Any]) -> str:
+    """Where the one is that answered: pages may be those of another port than was asked for."""
+    if service.socket:
+        return service.address
+    _, _, port = str(status.get("address", "")).rpartition(":")
+    return address_text((service.server[0], int(port))) if port else service.address
 
 
 def _governor(governor: dict[str, Any]) -> tuple[str, str, str, str, str]:
