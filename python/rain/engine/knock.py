@@ -38,7 +38,7 @@ def knock(host: str, port: int, *, seconds: float = SECONDS, tls: str | None = N
     try:
         connection = socket.create_connection((host, port), timeout=seconds)
     except socket.gaierror as error:
-        raise ConnectionFailed(f"{where}: there is no host {host!r} ({error.strerror})") from error
+        raise ConnectionFailed(f"{where}: there is no host {host!r} ({error.strerror})") from None
     except TimeoutError as error:
         raise ConnectionFailed(
             f"{where}: no answer within {seconds:.0f} s; is the host up, and does a firewall let "
@@ -47,7 +47,7 @@ def knock(host: str, port: int, *, seconds: float = SECONDS, tls: str | None = N
     except OSError as error:
         hint = "; is the server running?" if isinstance(error, ConnectionRefusedError) else ""
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise ConnectionFailed(f"{where}: {why}{hint}") from error
+        raise ConnectionFailed(f"{where}: {why}{hint}") from None
     with connection:
         if tls is not None:
             first = _receive_encrypted(connection, where, tls, deadline)

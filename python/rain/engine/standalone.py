@@ -226,7 +226,7 @@ def _connect(path: str, deadline: float) -> socket.socket:
         connected.close()
         if isinstance(error, ConnectionFailed):
             raise
-        raise ConnectionFailed(_why_not(path, error)) from error
+        raise ConnectionFailed(_why_not(path, error)) from None
 
 
 def _why_not(path: str, error: OSError) -> str:
