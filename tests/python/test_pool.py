@@ -133,6 +133,8 @@ def test_what_only_multiprocessing_has_is_refused(client: Client) -> None:
     Executor(client=client, mp_context=None).shutdown()
     with pytest.raises(TypeError, match="initializer must be a callable"):
         Executor(client=client, initializer=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="did you mean client="):
+        Executor(client)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="has its own processes: leave out max_workers"):
         Executor(2, client)
 

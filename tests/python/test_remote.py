@@ -35,6 +35,17 @@ def fetched(task: Any) -> bytes:
 # ---- declaration and call ---------------------------------------------------------------------
 
 
+def test_without_parentheses_it_decorates_as_well(graph: Session) -> None:
+    @remote
+    def hello(ctx: Any, a: Any) -> None: ...
+
+    assert isinstance(hello, Remote)
+    assert hello.name == "hello"
+    assert len(hello(1).outputs) == 1
+    with pytest.raises(RainException, match="remote\\(\\) arg 5 is not a function"):
+        remote(5)  # type: ignore[call-overload]
+
+
 def test_call_makes_a_task_with_the_function_as_first_input(graph: Session) -> None:
     @remote()
     def hello(ctx: Any, a: Any, *rest: Any, **named: Any) -> None: ...

@@ -23,6 +23,7 @@ from rain.cli.forms import (
     read_by,
 )
 from rain.cli.options import directory_option, ready_file_option, security_options
+from rain.common.text import count_text
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -116,7 +117,7 @@ def command(
         work = stack.enter_context(work_directory(workdir, "governor"))
 
         def ready() -> None:
-            log.info("listening on %s with %d cpus", path, cpus)
+            log.info("listening on %s with %s", path, count_text(cpus, "cpu"))
             presence.announce(this_process(STANDALONE, path, log_directory=logs))
 
         from rain.governor import unix_service

@@ -370,6 +370,10 @@ class Executor(futures.Executor):
                 raise ValueError(f"{name} says how to fork or spawn processes: leave it out here")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if max_workers is not None and not hasattr(max_workers, "__index__"):
+            raise TypeError(
+                f"max_workers must be an int, not {max_workers!r}; did you mean client=?"
+            )
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         given = client if session is None else session

@@ -27,7 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
-    from typing import Any
+    from typing import Any, overload
 
     from rain.client.session import Session
 
@@ -46,7 +46,27 @@ _NOT_PICKLED = ("_blobs", "_positional", "_required", "_rest", "_rest_named", "_
 _OWN = (_core.DataObjectBase, _core.TaskBase, _core.SessionBase)
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def remote(fn: Callable[..., Any], /) -> Remote: ...
+
+    @overload
+    def remote(
+        *,
+        outputs: Any = None,
+        inputs: Mapping[str, InputBase] | tuple[()] = (),
+        auto_load: bool | None = None,
+        auto_encode: str | None = None,
+        name: str | None = None,
+        cpus: int = 1,
+        **options: Any,
+    ) -> Callable[[Callable[..., Any]], Remote]: ...
+
+
 def remote(
+    fn: Callable[..., Any] | None = None,
+    /,
     *,
     outputs: Any = None,
     inputs: Mapping[str, InputBase] | tuple[()] = (),
@@ -55,8 +75,8 @@ def remote(
     name: str | None = None,
     cpus: int = 1,
     **options: Any,
-) -> Callable[[Callable[..., Any]], Remote]:
-    """Make a function a task factory: a decorator.
+) -> Remote | Callable[[Callable[..., Any]], Remote]:
+    """Make a function a task factory: a decorator, with or without parentheses.
 
     >>> @remote()
     ... def join(ctx, a, b):
@@ -97,7 +117,7 @@ def remote(
             **options,
         )
 
-    return make
+    return make if fn is None else make(fn)
 
 
 class Remote:
