@@ -186,6 +186,17 @@ def test_one_that_is_deaf_to_sigterm_is_killed(started: Started) -> None:
     assert started.all_gone()
 
 
+def test_logs_of_a_process_that_runs_are_not_taken_by_another(started: Started) -> None:
+    assert started.start("--simple").returncode == 0
+    log = started.logs / "server.err"
+    log.write_text("what it said")
+    again = started.start("--simple")
+    assert again.returncode == 1
+    assert "server.out is the output of a process that runs" in again.stderr
+    assert log.read_text() == "what it said"
+    assert len(started.processes()) == 2
+
+
 def test_a_prefix_that_is_no_program_is_an_error(started: Started) -> None:
     done = run_rain(
         "start", "--simple", "--runprefix", "/no/such/one x", "--logdir", started.logs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import signal
@@ -346,10 +347,27 @@ def boot_id() -> str:
 
 
 def _create(path: str) -> IO[bytes]:
-    """Open a file to write to, which others can't read."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.fchmod(fd, 0o600)  # it may have been there
-    return os.fdopen(fd, "wb")
+    """Open a file to write to, which others can't read, for one process as long as that lives.
+
+    Raises
+    ------
+    StartFailed
+        Another one has it.
+    """
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process inherits the lock
+    except BlockingIOError:
+        file.close()
+        raise StartFailed(
+            f"{path} is the output of a process that runs; give this service another --logdir, or "
+            "end that one with rain stop"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    file.truncate(0)
+    os.fchmod(file.fileno(), 0o600)  # it may have been there
+    return file
 
 
 def _fail(message: str) -> str:
