@@ -98,6 +98,8 @@ def test_server_has_our_pages_beside_dasks(cluster: tuple[int, int]) -> None:
     assert (status["engine"], status["kind"]) == ("cluster", "server")
     assert sorted(g["name"] for g in status["governors"]) == ["one", "two"]
     assert all(g["cpus"] == 1 for g in status["governors"])
+    assert len({g["address"] for g in status["governors"]}) == 2
+    assert all(g["address"].startswith("127.0.0.1:") for g in status["governors"])
 
     ours = parse_metrics(ask(port, "GET", "/rain/metrics")[2].decode())
     assert ours["rain_governors", ()] == 2

@@ -108,6 +108,7 @@ class PartRunner:
     def __init__(self, worker: Any, host: Host) -> None:
         self.worker = worker
         self.host = host
+        host.address = worker.address.split("://")[-1]
         self._loop = asyncio.get_running_loop()
         self._sessions: dict[tuple[str, int], _Session] = {}
         self._work: dict[Any, _Running | asyncio.Future[Any]] = {}  # by Dask's key
