@@ -328,7 +328,7 @@ def test_an_upload_that_fails(
     session: Session, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     """It is tried again where the connection failed; else what needs it fails."""
-    from rain.engine.cluster import ClusterLink
+    from rain.engine.cluster_data import ClusterLink
 
     request = ClusterLink._request
     failed = []

@@ -21,11 +21,11 @@ from world import DEADLINE_SECONDS, wait_until
 PROGRAM = """
 import sys, threading, time
 from rain.client import Client, RainException, blob, tasks
-from rain.engine import cluster
+from rain.engine import cluster_connection
 sys.path.insert(0, {tests!r})
 from tasks import call
 
-cluster._PULSE_SECONDS, cluster._SILENCE_SECONDS = 0.2, 1.0
+cluster_connection._PULSE_SECONDS, cluster_connection._SILENCE_SECONDS = 0.2, 1.0
 client = Client("127.0.0.1", {port})
 
 def say(*words):

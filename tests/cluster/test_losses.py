@@ -129,9 +129,9 @@ def test_what_runs_again_when_a_governor_is_killed_at_90_percent(
 
 def stored(made: Cluster) -> set[int]:
     """Ids of objects that are in the stores of the governors."""
-    from rain.engine import cluster as engine
+    from rain.engine import cluster_questions
 
-    answers = engine.ask("127.0.0.1", made.port, None, "store")
+    answers = cluster_questions.ask("127.0.0.1", made.port, None, "store")
     return {blob[0][1] for answer in answers for blob in answer["blobs"]}
 
 
@@ -212,11 +212,11 @@ def test_an_upload_that_nobody_needs_any_more_is_there_for_a_second_run(
     place: Path, commands: dict[str, Any], monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     """Unless the client is short of memory: then the error says so."""
-    from rain.engine import cluster as engine
+    from rain.engine import cluster_parts
 
     content = os.urandom(500_000)
     if not there:
-        monkeypatch.setattr(engine, "_MOST_ASIDE", 0)
+        monkeypatch.setattr(cluster_parts, "_MOST_ASIDE", 0)
     with cluster(place, commands, governors=1) as made:
         client = made.client()
         with client.new_session() as session:
@@ -331,9 +331,10 @@ with session.bind_only():
 
 
 def _governors(made: Cluster) -> list[dict[str, Any]]:
-    from rain.engine import cluster as engine
+    from rain.engine import cluster_questions
 
-    found: list[dict[str, Any]] = engine.ask("127.0.0.1", made.port, None, "status")["governors"]
+    status = cluster_questions.ask("127.0.0.1", made.port, None, "status")
+    found: list[dict[str, Any]] = status["governors"]
     return found
 
 

@@ -128,7 +128,7 @@ def command(
         )  # fmt: skip
 
     def run_for_server(stack: ExitStack) -> None:
-        from rain.engine import cluster
+        from rain.engine import cluster_questions
 
         assert server_address is not None
         folder = check_tls(tls)
@@ -142,7 +142,7 @@ def command(
         logs = stack.enter_context(log_directory(logdir, "governor"))
         work = stack.enter_context(work_directory(workdir, "governor"))
         try:
-            cluster.check_server(*server_address, folder)
+            cluster_questions.check_server(*server_address, folder)
         except ConnectionError as error:
             raise click.ClickException(f"Connecting to server failed: {error}") from error
         called = name or f"{socket.gethostname()}-{os.getpid()}"

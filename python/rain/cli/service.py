@@ -64,9 +64,9 @@ class Service:
             from rain.engine import standalone
 
             return standalone.ask(self.socket, operation, **arguments)
-        from rain.engine import cluster
+        from rain.engine import cluster_questions
 
-        return cluster.ask(*self.server, self.tls, operation, **arguments)
+        return cluster_questions.ask(*self.server, self.tls, operation, **arguments)
 
 
 class NoPages(ConnectionFailed):
