@@ -120,7 +120,7 @@ class ClusterLink(PartsLink):
         from rain.governor.parts import READ_LOG
 
         with self._lock:
-            addresses = [part.address for part in self._parts(session) if task in part.task_ids]
+            addresses = [part.address for part in self._parts(session) if part.has_task(task)]
         if not addresses or not addresses[0]:
             raise OSError(f"task {task} ran on no governor")
         try:
