@@ -57,6 +57,22 @@ def test_clients_from_before_can_use_what_a_late_governor_offers(
         assert [each.executor for each in client.report()] == ["gates", "gates"]
 
 
+def test_an_old_answer_brings_no_lost_governor_back(
+    plain: Cluster, commands: dict[str, Any]
+) -> None:
+    special = add_special(plain, commands)
+    with plain.client() as client:
+        link: Any = client._engine._link  # type: ignore[attr-defined]
+        wait_until(lambda: len(link._offers) == 2, "both governors")
+        late = link._ask("offers")
+        special.end()
+        wait_until(lambda: len(link._offers) == 1, "the governor's end")
+        link._do_governors(**late)
+        assert len(link._offers) == 1
+        link.learn_offers()
+        assert len(link._offers) == 1
+
+
 def test_more_cpus_of_a_late_governor(plain: Cluster, commands: dict[str, Any]) -> None:
     with plain.client() as client, client.new_session() as session:
         wide = Task([], outputs=1, task_type="pytester/pid", cpus=4)

@@ -53,6 +53,7 @@ class Connection:
         self._give_offers: Callable[[Iterable[dict[str, Any]]], None] | None = None
         self._lock = threading.Lock()
         self._offers: dict[str, dict[str, Any]] = {}  # by address
+        self._offers_version = -1  # the relay's
         self._notes: list[str] = []
         # Governors that can't be reached directly, and when to try again.
         self._indirect: dict[str, float] = {}
@@ -99,14 +100,14 @@ class Connection:
         take(offers)
 
     def learn_offers(self) -> None:
-        self._take_offers(self._ask("offers"))
+        self._do_governors(**self._ask("offers"))
 
-    def _do_governors(self, offers: dict[str, dict[str, Any]]) -> None:
-        self._take_offers(offers)
-
-    def _take_offers(self, offers: dict[str, dict[str, Any]]) -> None:
+    def _do_governors(self, offers: dict[str, dict[str, Any]], version: int) -> None:
+        """Any thread: events come on the loop, and answers to whoever asked."""
         with self._lock:
-            self._offers = offers
+            if version >= self._offers_version:  # else an event has overtaken this answer
+                self._offers, self._offers_version = offers, version
+            offers = self._offers
             gone = self._logging - offers.keys()
         for address in gone:
             self._do_logs_drained(address)

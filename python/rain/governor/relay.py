@@ -124,6 +124,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         self.scheduler: Any = None
         self.began = time.time()
         self.offers: dict[str, dict[str, Any]] = {}  # by address of the Dask worker
+        self._offers_version = 0  # goes up with each change of them
         self.clients: set[str] = set()
         self._started: dict[Any, str] = {}  # parts at work, by key: the worker's address
         self._deaths: dict[Any, list[str]] = {}  # names of governors that were lost with the part
@@ -238,11 +239,16 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
     def _learn_offer(self, address: str, offer: dict[str, Any] | None) -> None:
         if offer is not None and address in self.scheduler.workers:
             self.offers[address] = offer
+            self._offers_version += 1
             self._tell_offers(self.clients)
 
     def _tell_offers(self, clients: Iterable[str]) -> None:
         for client in clients:
-            self.tell_client(client, do="governors", offers=self.offers)
+            self.tell_client(client, do="governors", **self._offers_now())
+
+    def _offers_now(self) -> dict[str, Any]:
+        """What a client is told, and asks for: one may overtake the other."""
+        return {"offers": dict(self.offers), "version": self._offers_version}
 
     # ---- what Dask tells its plugins
 
@@ -251,6 +257,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
 
     def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
         if self.offers.pop(worker, None) is not None:
+            self._offers_version += 1
             self._tell_offers(self.clients)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
@@ -422,7 +429,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
         if operation == "versions":
             return {"answer": {"distributed": distributed.__version__}}
         if operation == "offers":
-            return {"answer": self.offers}
+            return {"answer": self._offers_now()}
         answers, errors = await self.ask_governors(operation, client, arguments or {})
         if operation == "status":
             return {"answer": {**self.about(), "governors": list(answers.values())}}
