@@ -29,6 +29,7 @@ from rain.client import (
     as_completed,
     blob,
 )
+from rain.engine import receive
 from rain.engine import remote as remote_engines
 from rain.engine.mirror import MirrorEngine
 from rain.governor.host import Host, HostSession
@@ -460,6 +461,19 @@ def test_an_engine_of_its_own_is_no_mirror(client: Client) -> None:
     ):
         with pytest.raises(UsageError):
             use()
+
+
+def test_a_received_directory_that_a_closed_mirror_does_not_take_is_removed(
+    mirrored: Mirrored, tmp_path: Path
+) -> None:
+    client, link = mirrored
+    engine = link.engine
+    client.close()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    with pytest.raises(RainException):
+        receive.supply(engine, 1, 10, str(tmp_path / "tree"))
+    assert not os.listdir(tmp_path)
 
 
 def test_a_mirror_refuses_what_it_cannot_read(mirrored: Mirrored) -> None:

@@ -106,7 +106,7 @@ class ClusterLink(PartsLink):
         assert engine is not None
         if ref.directory:
             path = receive.receive_directory(engine, ref.stream())
-            engine.supply(session, object_id, path)
+            receive.supply(engine, session, object_id, path)
         elif ref.room is not None:
             engine.supply(session, object_id, ref.room)
         else:

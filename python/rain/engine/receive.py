@@ -65,6 +65,16 @@ def receive_directory(engine: _core.Engine, stream: Source) -> str:
         raise
 
 
+def supply(engine: _core.Engine, session: int, object_id: int, data: Any) -> None:
+    """Hand over what was received. What the engine does not take, being closed, is removed."""
+    try:
+        engine.supply(session, object_id, data)
+    except BaseException:
+        if isinstance(data, str):  # a directory; all else has no name
+            shutil.rmtree(data, ignore_errors=True)
+        raise
+
+
 def receive(engine: _core.Engine, connection: frames.Connection, kind: str, size: int) -> Any:
     """Read a payload that is data: return what the engine takes over.
 

@@ -458,7 +458,7 @@ class UnixLink:
     def _take_data(self, engine: MirrorEngine, header: dict[str, Any], size: int) -> None:
         try:
             data = receive.receive(engine, self._connection, header["kind"], size)
-            engine.supply(header["session"], header["object"], data)
+            receive.supply(engine, header["session"], header["object"], data)
         except (errors.StoreFull, OSError) as error:
             with self._lock:
                 question = self._questions.get(header["number"])
