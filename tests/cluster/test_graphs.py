@@ -305,7 +305,9 @@ def test_an_output_that_was_not_kept_for_a_later_submit(session: Session, place:
     made.wait()
 
 
-def test_a_cancelled_part_ends_for_those_who_wait_for_it(session: Session, place: Path) -> None:
+def test_a_cancelled_part_ends_for_those_who_wait_for_it(
+    session: Session, place: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     """Dask does not take it away then: its other tasks need no more than its end."""
     note = place / "note"
     held = call("gates/wait_for", file=str(place / "never"), note=str(note))
@@ -321,6 +323,7 @@ def test_a_cancelled_part_ends_for_those_who_wait_for_it(session: Session, place
     assert apart.output.fetch().get_bytes() == b"Hello x!"
     with pytest.raises(DependencyFailed):
         both.wait()
+    assert not [each for each in recwarn if "run again" in str(each.message)]
 
 
 @pytest.mark.parametrize("failure", [ConnectionFailed("no answer"), ValueError("odd")])

@@ -89,9 +89,14 @@ def test_dask_neither_pauses_nor_spills_nor_kills_for_memory(
 
 def test_a_governor_that_cannot_start_retires_its_worker(dask_client: Any) -> None:
     """Trap 3: a plugin that raises could freeze the cluster."""
+    from rain.governor.plugin import GovernorPlugin
+
     with pytest.raises(ConnectionFailed) as caught:
         Client(dask=dask_client, executors={"x": "/nonexistent/program"})
     contains(caught.value, "no governor", "/nonexistent/program")
+    # Workers that come later don't get what was wrong.
+    plugins = dask_client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.worker_plugins])
+    assert GovernorPlugin.name not in plugins
 
 
 @pytest.mark.parametrize("worker_ends", [False, True])

@@ -7,6 +7,7 @@ speed (rain.governor.parts). Ends of tasks come back as messages that Dask's sch
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
@@ -88,7 +89,13 @@ def connect_dask(dask: Any, **options: Any) -> tuple[MirrorEngine, dict[str, str
             "rain-tasklib installed there?"
         ) from error
     where = f"Dask's scheduler at {dask.scheduler.address}"
-    return _engine(dask, where, "another Dask worker", own=False)
+    try:
+        return _engine(dask, where, "another Dask worker", own=False)
+    except ConnectionFailed:  # there is no governor
+        # Else workers that come would get these options, whatever the next client says.
+        with contextlib.suppress(Exception):
+            dask.unregister_worker_plugin(GovernorPlugin.name)
+        raise
 
 
 def _engine(dask: Any, where: str, remedy: str, own: bool) -> tuple[MirrorEngine, dict[str, str]]:

@@ -361,13 +361,8 @@ class PartsLink(Connection):
                 its = self._sessions.get(key[2])
                 if its is not None:
                     its.ran_again = True
-                why = f" with governor {lost}" if lost else ""
-                told = (
-                    f"{count_text(len(part.task_ids), 'task')} (part {key[3]} of session {key[2]}) "
-                    f"run again, on governor {governor}: their results were lost{why}"
-                )
-                self._notes.append(told)
-                self._recomputations.append(f"{told}; {_objects_text(key[2], part.outputs)}")
+                if len(part.cancelled) < len(part.task_ids):
+                    self._note_recomputation(key, part, governor, lost)
             early, cancelled = list(part.early), sorted(part.cancelled)
             wanted = sorted(part.outputs) if part.starts > 1 else None
         if early:
@@ -377,6 +372,16 @@ class PartsLink(Connection):
         if wanted is not None:
             self._tell(do="wanted", key=key, objects=wanted)
         self._has_changed()
+
+    def _note_recomputation(self, key: Any, part: Part, governor: str, lost: str) -> None:
+        """Requires: the lock is held."""
+        why = f" with governor {lost}" if lost else ""
+        told = (
+            f"{count_text(len(part.task_ids), 'task')} (part {key[3]} of session {key[2]}) "
+            f"run again, on governor {governor}: their results were lost{why}"
+        )
+        self._notes.append(told)
+        self._recomputations.append(f"{told}; {_objects_text(key[2], part.outputs)}")
 
     def _do_ended(self, key: Any, worker: str) -> None:
         part = self._part(key)
