@@ -115,6 +115,38 @@ def hand_off(cases: Cases, target: Path) -> None:
     save(figure, target / "hand-off.png")
 
 
+def cluster(cases: Cases, target: Path) -> None:
+    """A panel for each case that has a peer: bars of ours and of the peers, from zero."""
+    panels = {
+        "cluster-noop": ("no-op tasks", "tasks/s", 1),
+        "cluster-reduce": ("map and reduce", "s", 1),
+        "cluster-transfer": ("a blob between governors", "GB/s", 1e-9),
+        "cluster-start": ("start", "s", 1),
+        "cluster-graph": ("memory of a task", "B", 1),
+    }
+    shown = [name for name in panels if name in cases]
+    figure, axes = plt.subplots(1, len(shown), figsize=(2.4 * len(shown), 3.4), squeeze=False)
+    for axis, name in zip(axes[0], shown, strict=True):
+        title, unit, scale = panels[name]
+        ours, peers = medians(cases[name])
+        bars = {"here": ours}
+        for peer, median in peers.items():
+            if peer.startswith(("Dask", "dask")):
+                bars["Dask"] = median
+            elif "socket" in peer:
+                bars["socket"] = median
+        values = [value * scale for value in bars.values()]
+        axis.bar(list(bars), values, color=[OURS, PEER, LIMIT][: len(bars)])
+        for x, value in enumerate(values):
+            text = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+            axis.text(x, value, text, ha="center", va="bottom", fontsize=8)
+        axis.set(title=f"{title} [{unit}]", yticks=[])
+        axis.title.set_fontsize(9)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.margins(y=0.12)
+    save(figure, target / "cluster.png")
+
+
 def save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=90)
@@ -140,6 +172,8 @@ def main() -> None:
         passing(cases, arguments.into)
     if any(name.startswith("hand-off-") for name in cases):
         hand_off(cases, arguments.into)
+    if "cluster-noop" in cases:
+        cluster(cases, arguments.into)
 
 
 if __name__ == "__main__":
