@@ -93,15 +93,7 @@ def _installed() -> bool:
 
 
 def use_for(pool: Any, listeners: Any, engine: _core.Engine) -> None:
-    """Receive in this engine's store what comes over connections that are made from now on.
-
-    Parameters
-    ----------
-    pool : distributed.core.ConnectionPool
-        Of a client or worker.
-    listeners : iterable
-        Of a worker.
-    """
+    """What following.use_for() does where Dask has its usual connections."""
     if not _installed():
         return
     place = Place(engine)
