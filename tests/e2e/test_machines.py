@@ -270,7 +270,7 @@ def test_proxy_to_where_nobody_listens_resets() -> None:
         nobody = taken.getsockname()[:2]
     with (
         Proxy(nobody) as proxy,
+        pytest.raises(ConnectionResetError),  # while it connects, or when it reads
         socket.create_connection(proxy.address, 20) as connection,
-        pytest.raises(ConnectionResetError),
     ):
         connection.recv(1)

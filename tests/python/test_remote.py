@@ -464,7 +464,7 @@ def test_logs_are_what_this_task_printed(session: Session) -> None:
     def say(ctx: Any, what: str) -> bytes:
         import sys
 
-        print(f"out {what}", end="")
+        print(f"out {what}", end="", flush=bool(what))  # before the child
         print(f"err {what}", file=sys.stderr)
         if what:
             os.system("echo from a child")
