@@ -72,7 +72,7 @@ def cases(quick: bool, cpus: int) -> Iterator[list[Case]]:
         client = stack.enter_context(rain.Client())
         peers = [Peer("posix_spawn and wait alone", lambda: spawn_loop(count, cpus))]
         if installed("hyperqueue", "HyperQueue"):
-            # It runs at some hundreds a second: fewer of them tell as much.
+            # It is much slower: fewer of them tell as much.
             peers.append(stack.enter_context(hyperqueue(count // 5, cpus)))
         title = f"{count} times Execute({PROGRAM!r}) [programs/s]"
         yield [Case("execute", title, lambda: execute(client, count), peers)]

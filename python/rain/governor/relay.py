@@ -324,7 +324,7 @@ class Relay(SchedulerPlugin):  # type: ignore[misc]
             waiting = dict.fromkeys(waiting, begin)
         for task, since in list(waiting.items()):
             key = task.key
-            if not isinstance(key, tuple) or key[0] != PART_PREFIX or since > begin:
+            if _kind(key) != PART_PREFIX or since > begin:
                 continue
             what = lacking_text(task.resource_restrictions or {}, offered)
             if what:
